@@ -1,0 +1,53 @@
+# Both `make run` and `make test` set themselves up: on a fresh machine they make .venv and install into it, later they
+# reuse it. Overridable: PYTHON, VENV, SEED, RUN_DIR, TORCH_INDEX, NB.
+
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?= 0
+NB ?=
+RUN_DIR ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
+RUN_DIR := $(RUN_DIR)# read the clock once: training never overwrites another run, so each needs its own folder
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# PyPI's torch for Linux brings gigabytes of CUDA libraries. A machine without an NVIDIA GPU takes the CPU build instead:
+# pip prefers it (2.13.0+cpu sorts above 2.13.0) wherever it sees one, in this index or in a folder of PIP_FIND_LINKS.
+# An index that cannot be reached costs seconds and is skipped. `make TORCH_INDEX=` switches it off.
+ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
+
+.PHONY: help run test lint notebooks check-notebooks clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(READY) ## train the tiny model with GRPO, then compare it with its reference (SEED=0, RUN_DIR=runs/tiny-<time>)
+	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)
+	$(BIN)/policy-gradients evaluate $(RUN_DIR) --num-prompts 100 --seed 1 --json $(RUN_DIR)/report.json
+
+test: lint check-notebooks ## lint, notebooks against their scripts, every test
+	$(BIN)/pytest
+
+lint: $(READY) ## ruff, linter and formatter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: $(READY) ## rebuild the notebooks from their scripts and execute them (NB="01_name 02_name" for some)
+	$(BIN)/python tools/nb.py run $(NB)
+
+check-notebooks: $(READY) ## compare the notebooks with their scripts, byte for byte, without executing them
+	$(BIN)/python tools/nb.py check
+
+clean: ## remove the environment and the caches; runs/ stays
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# torch goes first, so that TORCH_INDEX serves it and its needs alone; the constraints then keep pip from replacing it.
+$(READY): pyproject.toml requirements.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --retries 1 -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,548 @@
+# ---
+# jupyter:
+#   accelerator: GPU
+#   colab:
+#     gpuType: T4
+#     provenance: []
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · Did it learn, or did it cheat?
+#
+# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/policy-gradients/blob/main/notebooks/07_evaluation.ipynb)
+#
+# A run ends, and a number has gone up. What has been shown? Perhaps that the policy learnt the rule. Perhaps that it
+# learnt one sentence by heart, or that it writes zeros, or that a lucky seed met a small sample. This notebook takes
+# a tuned policy, and then two frauds that pass every time, and looks for the measurements that tell them apart.
+#
+# **Afterwards you can**
+#
+# - put an interval on a pass rate that is right at 0 and at 100 %, and compare two policies on the same prompts;
+# - say which part of a rule was learnt, and whether content or only form has changed;
+# - recognise collapse, drift and a hacked diversity count, and name the measurement that exposes each;
+# - price a pass rate in nats, against the least price that any policy must pay.
+#
+# | tier | to read | to run this notebook | state |
+# | --- | --- | --- | --- |
+# | `tiny` | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
+# | others | – | – | later releases: not measured yet |
+#
+# **Needs**: [notebook 06](06_grpo_on_a_t4.ipynb), for the rule and the curriculum.
+
+# %%
+# @title Setup: on Colab this installs the course, elsewhere it does nothing
+from importlib.util import find_spec
+
+if find_spec("policy_gradients") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+PRESET = "tiny"  # the model tier, and all of its settings
+STEPS = 30  # of training, here; the full run has preset(PRESET).max_steps, and its reports are in section 10
+
+# %%
+import json
+import math
+import random
+import tempfile
+from pathlib import Path
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from policy_gradients.course.display import Table, gallery, show
+from policy_gradients.course.figures import before_after, reward_against_kl
+from policy_gradients.course.live import LivePlot
+from policy_gradients.evaluation.evaluate import Subject, evaluate_run, load_subject, sample_completions
+from policy_gradients.evaluation.statistics import (
+    distinct_completions,
+    distinct_ngrams,
+    kl_floor,
+    largest_cluster_share,
+    wilson_interval,
+)
+from policy_gradients.language.models import best_device, load_model
+from policy_gradients.language.prompts import prompt_ids
+from policy_gradients.language.rewards import Completion, decode, passes
+from policy_gradients.language.rollout import Rollout, pad_left
+from policy_gradients.language.rules import parse_rule, with_tolerance
+from policy_gradients.language.scoring import CompletionScorer
+from policy_gradients.language.text import shipped_excerpts
+from policy_gradients.training.config import preset
+from policy_gradients.training.loop import train
+
+# %% [markdown]
+# ## 1. A policy to examine
+#
+# We train one here, for a fraction of the full run: it has begun to learn, and how far it got is just the kind of
+# question that needs care. `evaluate_run` then takes held-out prompts, lets the reference (the untouched model) and
+# the tuned policy each write one completion for each of them, with the same decoding and the same random numbers, and
+# computes every number of this notebook.
+
+# %%
+config = preset(PRESET, max_steps=STEPS)
+board = ("strict_rate, train_reward | tolerance", "length_rate, digit_rate, finished_rate", "kl")
+with LivePlot(*board, total=STEPS, columns=3) as live:
+    folder = Path(tempfile.mkdtemp(), "run")
+    train(config, folder, progress=False, on_step=lambda row: live.log(**row))
+
+# %%
+report = evaluate_run(folder, num_prompts=100, reference_samples=1000)
+before, after = report["reference"], report["tuned"]
+show(before_after(report))
+
+# %% [markdown]
+# ## 2. How sure is a rate?
+#
+# > **Predict**: a policy fails on all of 100 prompts. What is the largest true pass rate that is still compatible
+# > with that, at 95 % confidence: 0 %, 1 %, or more?
+#
+# The textbook interval $\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$ puts the *estimated* spread around the estimate. At
+# 0 of 100 the estimated spread is zero, so the interval is a point, and claims certainty from a hundred trials.
+# Wilson (1927) turned the question round: which true rates p would not be rejected by what was seen, using the spread
+# at *p*?
+
+
+# %%
+def naive_interval(successes, trials):
+    """Estimate ± 1.96 standard errors; a point at 0 and at n successes."""
+    rate = successes / trials
+    half = 1.96 * math.sqrt(rate * (1 - rate) / trials)
+    return rate - half, rate + half
+
+
+def percent(interval):
+    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+
+
+rows = [[f"{k} of 100", percent(naive_interval(k, 100)), percent(wilson_interval(k, 100))] for k in (0, 1, 50, 97, 100)]
+Table(["passed", "naive", "Wilson"], rows)
+
+# %% [markdown]
+# At one success the naive interval even goes below zero. In the middle the two agree. Pass rates start near 0 and,
+# with luck, end near 100 %, so it is the ends that matter here. An interval ought to hold the truth 95 times out of
+# 100; whether it does can be computed exactly, by going through all outcomes of 100 trials:
+
+
+# %%
+def coverage(interval, p, n=100):
+    """Chance that the interval, computed from n trials, holds the true p."""
+    held = [k for k in range(n + 1) if interval(k, n)[0] <= p <= interval(k, n)[1]]
+    return sum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in held)
+
+
+rates = (0.005, 0.02, 0.1, 0.5, 0.98)
+rows = [[f"{p:.1%}", f"{coverage(naive_interval, p):.0%}", f"{coverage(wilson_interval, p):.0%}"] for p in rates]
+Table(["true rate", "naive interval holds it", "Wilson holds it"], rows)
+
+# %% [markdown]
+# ## 3. Better than before?
+#
+# Two intervals that overlap decide nothing. Both policies answered the *same* prompts, so each prompt is its own
+# comparison: it was gained, lost, or did not change. If training had done nothing, gains and losses would be equally
+# likely, so among the prompts that changed, the number of losses is a count of coin tosses (McNemar 1947). The
+# prompts that did not change say nothing about the difference.
+
+# %%
+paired = report["paired_difference"]
+print(f"gained {paired['gained']}, lost {paired['lost']} of {paired['trials']} prompts")
+print(f"difference {paired['difference']:+.1%}, 95 % interval {percent(paired['interval'])}")
+print(f"p-value {paired['p_value']:.2g}: chance of a split at least as uneven if nothing had changed")
+
+# %% [markdown]
+# The interval is Newcombe's, made from the two Wilson intervals. And note what the test does *not* cover: it is about
+# this one trained policy. Whether the *method* works is a question about seeds, and one seed is one observation.
+
+# %% [markdown]
+# ## 4. Which part was learnt?
+#
+# The strict rate is a conjunction: ended by itself, *and* the length, *and* the digits. A conjunction behaves like a
+# product. Three parts at 80 % make 51 % if they are independent, and a part at 2 % holds everything down, whatever
+# the others have learnt. So a flat strict rate may hide two parts that were mastered long ago, and a steep one may be
+# the last part falling into place.
+
+# %%
+parts = ("finished_rate", "length_rate", "digit_rate")
+rows = [[name, before[name], after[name]] for name in parts]
+rows.append(["product of the three", *(math.prod(side[name] for name in parts) for side in (before, after))])
+rows.append(["strict pass rate", before["pass_rate"], after["pass_rate"]])
+Table(["", "before", "after"], rows)
+
+# %% [markdown]
+# Where the last two lines differ, the parts are not independent: an unfinished text is cut at the cap, for instance,
+# and then its length is rarely right.
+#
+# The split matters beyond toys. A model's accuracy in mathematics rose from 43 % to 74 %, and a reader found that the
+# share of answers *in the demanded format* had risen from 74 % to 99 %. Form, then, rather than content? The authors
+# answered that the format was learnt within the first few iterations, and accuracy went on rising after that
+# ([simpleRL-reason#60](https://github.com/hkust-nlp/simpleRL-reason/issues/60)). Without the two rates apart, nobody
+# could have argued either way. Our rule is nothing but form, so it cannot even pretend otherwise.
+#
+# Since the curriculum widens the length, learning shows at a tolerance before it shows in the strict rate. The texts
+# of the report can be checked again, with any rule:
+
+
+# %%
+def rate_within(tolerance, side):
+    """Pass rate of the report's completions under a widened length."""
+    rule = with_tolerance(parse_rule(report["rule"]), tolerance)
+    marked = [row[side] for row in report["completions"]]
+    return sum(passes(rule, Completion(c["text"], c["checks"]["finished"])) for c in marked) / len(marked)
+
+
+rows = [[f"±{t}", f"{rate_within(t, 'before'):.0%}", f"{rate_within(t, 'after'):.0%}"] for t in (0, 1, 2, 4, 8, 16)]
+Table(["tolerance", "before", "after"], rows)
+
+# %% [markdown]
+# ## 5. Two frauds that always pass
+#
+# A pass rate of 100 % is easy. The **parrot** answers every prompt with one sentence that passes. The **zero writer**
+# knows that we count distinct completions, and writes 100 different strings of zeros and spaces.
+#
+# > **Predict**: which of these will expose the parrot, which the zero writer: the strict rate, the number of distinct
+# > completions, the share of texts with five words in common?
+
+# %%
+SENTENCE = "It was released on 12 May 1965 and sold well in northern Europe."
+draw = random.Random(0)
+frauds = {
+    "parrot": [SENTENCE] * 100,
+    "zero writer": ["0" + "".join(draw.choices("0 ", [3, 1], k=62)) + "0" for _ in range(100)],
+}
+own = {"reference": "before", "tuned here": "after"}
+texts = {name: [row[side]["text"] for row in report["completions"]] for name, side in own.items()} | frauds
+print(*(texts[name][0] for name in texts), sep="\n")
+
+# %%
+strict = parse_rule(config.rule)
+passed = {"reference": before["pass_rate"], "tuned here": after["pass_rate"]}
+passed |= {name: sum(map(strict.check, written)) / len(written) for name, written in frauds.items()}
+rows = [
+    [name, passed[name], distinct_completions(written), distinct_ngrams(written), largest_cluster_share(written)]
+    for name, written in texts.items()
+]
+Table(["policy", "strict rate", "distinct of 100", "distinct trigrams", "largest cluster"], rows)
+
+# %% [markdown]
+# Counting distinct strings exposes the parrot and acquits the zero writer. The largest cluster, the share of texts
+# that hold the most widespread run of five words (numbers all counted as one word), convicts both. But that measure
+# was built by someone who knew the trick. The next fraud will be one that nobody has thought of: what is needed is a
+# measure that asks whether this is the kind of thing the model used to write, whatever the trick.
+#
+# ## 6. Fluency and drift: ask the reference
+#
+# The reference gives every text a probability. **Fluency**: the reference's negative log-likelihood per token of what
+# the policy writes. **Drift**: KL(policy ‖ reference) per completion. For a policy that we know in full, the KL needs
+# no estimate. The parrot puts probability 1 on one sentence s, so its KL is $-\ln \pi_\text{ref}(s)$. The zero writer
+# draws one of 100 strings evenly, so its KL is the mean of $-\ln \pi_\text{ref}$, less the entropy ln 100 that it
+# keeps.
+#
+# To score given texts, we put them into the shape of a rollout, end token included, and hand that to the scorer that
+# training uses.
+
+# %%
+model, tokenizer = load_model(config.model)
+reference = Subject(model.to(best_device()), tokenizer, strict, config)
+prompts = [prompt_ids(tokenizer, strict, row["excerpt"], config.max_prompt_tokens) for row in report["completions"]]
+
+
+# %%
+@torch.no_grad()
+def reference_nll(written):
+    """-ln of the reference's probability of each text as the answer to its prompt, and the tokens in it."""
+    device = best_device()
+    rows = [torch.tensor([*tokenizer.encode(t, add_special_tokens=False), tokenizer.eos_token_id]) for t in written]
+    ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id).to(device)
+    mask = pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True).to(device)
+    done = torch.ones(len(rows), dtype=torch.bool, device=device)
+    rollout = Rollout(*pad_left(prompts, tokenizer.pad_token_id, device), ids, mask, done, 1)
+    log_probs = CompletionScorer(model)(rollout, config.temperature).log_probs
+    return -log_probs.sum(1), mask.sum(1)
+
+
+# %%
+nll = {name: reference_nll(written) for name, written in frauds.items()}
+per_token = {name: (total.sum() / tokens.sum()).item() for name, (total, tokens) in nll.items()}
+per_token |= {"reference": before["reference_nll_per_token"], "tuned here": after["reference_nll_per_token"]}
+drift = {"reference": 0.0, "tuned here": after["kl_to_reference"]}
+drift |= {"parrot": nll["parrot"][0].mean().item(), "zero writer": nll["zero writer"][0].mean().item() - math.log(100)}
+
+# %% [markdown]
+# What would be the *least* KL? Passing with probability q where the reference passes with probability p costs at
+# least $q\ln\frac qp+(1-q)\ln\frac{1-q}{1-p}$ nats, and the policy that pays no more is the reference itself,
+# reweighted: all that passes goes up by one factor, all else down by another, and *within* each the proportions stay.
+# That is steering without collapse. (If none of the reference's samples passed, the upper end of p's interval stands
+# in for p, which makes the floor lower than it truly is.)
+
+# %%
+p = report["reference_pass_rate"] or report["reference_pass_rate_interval"][1]
+rows = []
+for name, rate in passed.items():
+    floor = kl_floor(rate, p)
+    rows.append([name, rate, per_token[name], drift[name], floor, drift[name] / floor if floor else None])
+print(f"p = {p:.3%}, interval {percent(report['reference_pass_rate_interval'])}")
+Table(["policy", "strict rate", "reference NLL a token", "KL", "least KL", "KL / least KL"], rows)
+
+# %% [markdown]
+# Read the lines of the two frauds. The strict rate says 100 %. The KL says that a policy which is no longer the
+# reference in any useful sense was bought for many times the least price. NLL per token can be fooled by itself: text
+# that is *more* predictable than what the reference writes scores lower than the reference, so a fluent parrot does
+# not stand out, and a long run of zeros, once begun, may become easy to guess. KL per completion cannot be fooled in
+# that way: it is the NLL *less the policy's own entropy*, so a policy pays for all the variety that it gives up.
+#
+# On the map, with the frontier that no policy can cross:
+
+# %%
+points = [{"label": name, "kl": drift[name], "pass_rate": passed[name]} for name in passed]
+for point in points:
+    point["interval"] = wilson_interval(round(100 * point["pass_rate"]), 100)
+    point["distinct"] = distinct_completions(texts[point["label"]])
+show(reward_against_kl(points, report["reference_pass_rate"], report["reference_pass_rate_interval"]))
+
+# %% [markdown]
+# A last look at drift asks about text that has nothing to do with the rule: has the model become worse at plain
+# English? Its perplexity on held-out articles, with no instruction before them, should hardly move.
+
+# %%
+rows = [[key, before[key], after[key]] for key in ("entropy", "reference_nll_per_token", "heldout_perplexity")]
+rows.append(["perplexity, change", "", f"{report['perplexity_increase']:+.1%}"])
+Table(["", "before", "after"], rows)
+
+# %% [markdown]
+# ## 7. Read what it writes
+#
+# No number replaces this. The first ten completions, before and after on the same prompts, with every check marked:
+
+# %%
+gallery([row["before"] for row in report["completions"][:10]])
+
+# %%
+gallery([row["after"] for row in report["completions"][:10]])
+
+# %% [markdown]
+# Do the texts still continue the prompts? Does the same turn of phrase come back, a favourite date, a favourite
+# ending? If the policy found a shortcut, it is usually visible here before any statistic is computed. Here is one
+# prompt beside its answers:
+
+# %%
+row = report["completions"][0]
+print("prompt:", row["excerpt"], "before:", row["before"]["text"], "after:", row["after"]["text"], sep="\n")
+
+# %% [markdown]
+# ## 8. A target it has not seen
+#
+# Training asked for one length only. Ask for another: the prompt's sentence names the new number, and the checker
+# demands it.
+#
+# > **Predict**: will the mean length follow the number in the prompt, or stay where training put it?
+
+# %%
+tuned = load_subject(folder)
+unseen = shipped_excerpts("heldout")[:40]
+
+
+def lengths(subject, characters):
+    """Lengths of the answers when the prompt asks for so many characters."""
+    asked = Subject(subject.model, tokenizer, parse_rule(f"length={characters}&digits%3=0"), config)
+    rollouts = sample_completions(asked, unseen, 1, seed=2)
+    return torch.tensor([float(len(c.text)) for rollout in rollouts for c in decode(tokenizer, rollout)])
+
+
+targets = (50, 60, 64, 70)
+rows = [[n, *(lengths(subject, n).mean().item() for subject in (reference, tuned))] for n in targets]
+Table(["characters asked for", "mean length, reference", "mean length, tuned"], rows)
+
+# %% [markdown]
+# The numbers of one column are means over 40 texts, so differences of a few characters are noise. If the last column
+# stays level while the first one moves, the policy has learnt *a length*, not to *read a number*, and nothing in the
+# training could have taught it otherwise: the number never varied. `evaluate_run` takes a `rule`, so that the full
+# report can be had for an unseen target as well:
+
+# %%
+other = evaluate_run(folder, num_prompts=40, reference_samples=40, rule="length=50&digits%3=0")
+print(other["rule"], {key: other["tuned"][key] for key in ("pass_rate", "length_rate", "digit_rate", "mean_length")})
+
+# %% [markdown]
+# ## 9. New ability, or better aim? pass@k
+#
+# Give each policy k attempts at a prompt, and count a success if any of them passes. If training only moved
+# probability towards answers that the reference could give all along, its lead will shrink as k grows. From n samples
+# of a prompt, c of them passing, an unbiased estimate is the chance that k of the n, drawn without replacement, hold
+# a pass (Chen et al. 2021):
+#
+# $$\text{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k}$$
+#
+# The obvious $1-(1-c/n)^k$ is biased: it draws with replacement from a small sample, as if the n were the whole
+# world.
+
+
+# %%
+def pass_at_k(n, c, k):
+    """Unbiased estimate of the chance that at least one of k samples passes."""
+    return 1 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def curve(completions, tolerance):
+    """pass@1, 2, 4, 8 of the policy that wrote the completions, eight for each prompt."""
+    rule = with_tolerance(strict, tolerance)
+    counts = torch.tensor([passes(rule, c) for c in completions]).view(-1, 8).sum(1).tolist()
+    return [f"{sum(pass_at_k(8, c, k) for c in counts) / len(counts):.1%}" for k in (1, 2, 4, 8)]
+
+
+# %%
+drawn = {}
+for name, subject in (("reference", reference), ("tuned", tuned)):
+    drawn[name] = [c for r in sample_completions(subject, unseen, 8, seed=3) for c in decode(tokenizer, r)]
+rows = [[f"{name}, length ±{t}", *curve(drawn[name], t)] for t in (0, 4) for name in drawn]
+Table(["policy", "pass@1", "pass@2", "pass@4", "pass@8"], rows)
+
+# %% [markdown]
+# Prompts where c = 0 contribute nothing at any k ≤ 8, so at a small pass rate the curve is close to k times pass@1.
+# Where a verifier is at hand at run time, as it is here, the reference with many attempts is a rival that any
+# training has to beat: at the strict rate p, about 1/p attempts buy one pass, and the fluency is the reference's own.
+
+# %%
+print(f"the reference needs about {1 / p:.0f} attempts for one pass; p was estimated from 1000 samples")
+
+# %% [markdown]
+# ## 10. The full runs
+#
+# The same report, for the full runs that ship with the repository, one for each seed.
+
+# %%
+results = sorted(Path("..", "results", PRESET).glob("seed-*/report.json"))
+reports = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in results}
+names = ", ".join(reports)
+print(
+    f"shipped reports: {names}" if reports else "No results folder beside this notebook: run `make run` in a checkout."
+)
+
+# %%
+KEYS = ("finished_rate", "length_rate", "digit_rate", "distinct_completions", "distinct_trigrams")
+KEYS += ("largest_cluster_share", "entropy", "reference_nll_per_token", "kl_to_reference", "heldout_perplexity")
+rows = [["strict pass rate", *(f"{r['tuned']['pass_rate']:.0%}" for r in reports.values())]]
+rows += [["95 % interval", *(percent(r["tuned"]["pass_rate_interval"]) for r in reports.values())]]
+rows += [[key, *(r["tuned"][key] for r in reports.values())] for key in KEYS]
+rows += [["KL / least KL", *(r["kl_over_floor"] for r in reports.values())]]
+Table(["tuned, held-out prompts", *reports], rows if reports else [])
+
+# %%
+points += [
+    {"label": name, "kl": r["tuned"]["kl_to_reference"], "pass_rate": r["tuned"]["pass_rate"]}
+    | {"interval": r["tuned"]["pass_rate_interval"], "distinct": r["tuned"]["distinct_completions"]}
+    for name, r in reports.items()
+]
+for full in list(reports.values())[:1]:
+    show(reward_against_kl(points, full["reference_pass_rate"], full["reference_pass_rate_interval"]))
+
+# %%
+gallery([row["after"] for full in list(reports.values())[:1] for row in full["completions"][:12]])
+
+# %% [markdown]
+# ## A verdict in one line each
+#
+# | the claim | what it takes |
+# | --- | --- |
+# | "the pass rate rose" | same prompts, same decoding, a before, intervals, a paired test |
+# | "the method works" | several seeds |
+# | "it learnt the rule" | the parts of the rule apart; an unseen target |
+# | "it did not collapse" | distinct completions *and* the largest cluster *and* the entropy |
+# | "it is still the same model" | KL beside its floor, perplexity on plain text |
+# | "the texts are fine" | the reference's NLL, and reading them |
+
+# %% [markdown]
+# ## 11. Exercises
+#
+# Replace `return None` and run the cell after it. An exercise left blank says so and disturbs nothing.
+
+
+# %%
+def compare(mine, reference):
+    """Say whether an answer agrees with the reference."""
+    if any(value is None for value in mine):
+        return print("not attempted")
+    mine, reference = (torch.as_tensor(x, dtype=torch.float64) for x in (mine, reference))
+    agrees = mine.shape == reference.shape and torch.allclose(mine, reference, atol=1e-9)
+    print("agrees with the reference" if agrees else f"differs: yours\n{mine}\nthe reference\n{reference}")
+
+
+# %% [markdown]
+# **7.1 Wilson's interval** (★★, 15 min). Its ends are the two solutions p of $(\hat p - p)^2 = z^2\,p(1-p)/n$, with z
+# = 1.959964 for 95 %.
+#
+# <details><summary>Hint</summary>It is a quadratic in p: sort it by powers. The centre of the two solutions is (p̂ +
+# z²/2n) / (1 + z²/n), so it is drawn from p̂ towards one half.</details>
+
+
+# %%
+def my_wilson(successes, trials):
+    """The pair (low, high)."""
+    return None  # your code here
+
+
+# %%
+tried = [(0, 100), (1, 100), (50, 100), (100, 100), (3, 7)]
+compare([my_wilson(*pair) for pair in tried], [wilson_interval(*pair) for pair in tried])
+
+# %% [markdown]
+# **7.2 The floor** (★★, 10 min). Least KL at which a policy passes with probability at least q, if the reference
+# passes with probability p, both in (0, 1].
+#
+# <details><summary>Hint</summary>0 ln 0 is 0, but <code>math.log(0)</code> raises: q = 1 needs care. And what does it
+# cost to pass with a probability *below* p?</details>
+
+
+# %%
+def my_floor(q, p):
+    """Nats per completion."""
+    return None  # your code here
+
+
+# %%
+tried = [(0.7, 0.001), (1.0, 0.001), (0.5, 0.5), (0.2, 0.3), (0.999, 0.2)]
+compare([my_floor(*pair) for pair in tried], [kl_floor(*pair) for pair in tried])
+
+# %% [markdown]
+# **7.3 pass@k by brute force** (★, 5 min). `outcomes` is a list of n zeros and ones. Go through *all* ways to choose
+# k of them, and return the share of choices that hold at least one 1. It should agree with the formula of section 9.
+#
+# <details><summary>Hint</summary><code>from itertools import combinations</code>; it tells equal values at different
+# places apart, as it should here. A subset holds a pass if <code>any(subset)</code>.</details>
+
+
+# %%
+def brute_force(outcomes, k):
+    """Share of the k-subsets that hold a pass."""
+    return None  # your code here
+
+
+# %%
+tried = [([1, 0, 0, 0, 0, 0, 0, 0], 2), ([1, 1, 1, 0, 0, 0, 0, 0], 4), ([0] * 8, 8), ([1] * 8, 1)]
+compare([brute_force(*pair) for pair in tried], [pass_at_k(len(o), sum(o), k) for o, k in tried])
+
+# %% [markdown]
+# ## References
+#
+# 1. Wilson (1927). Probable inference, the law of succession, and statistical inference. *JASA* 22:209–212.
+# 2. McNemar (1947). Note on the sampling error of the difference between correlated proportions. *Psychometrika*
+#    12:153–157.
+# 3. Newcombe (1998). Improved confidence intervals for the difference between binomial proportions based on paired
+#    data. *Statistics in Medicine* 17:2635–2650.
+# 4. Chen et al. (2021). Evaluating large language models trained on code: pass@k.
+#    [arXiv:2107.03374](https://arxiv.org/abs/2107.03374)
+# 5. Stiennon et al. (2020). Learning to summarize from human feedback: over-optimisation against KL.
+#    [arXiv:2009.01325](https://arxiv.org/abs/2009.01325)
+# 6. Davis & Recht (2025). What is the objective of reasoning with reinforcement learning?
+#    [arXiv:2510.13651](https://arxiv.org/abs/2510.13651)
+# 7. Zhou et al. (2023). IFEval: instructions that code can verify, strict accuracy.
+#    [arXiv:2311.07911](https://arxiv.org/abs/2311.07911)
+# 8. Shao et al. (2024). DeepSeekMath: GRPO, and the KL penalty it uses.
+#    [arXiv:2402.03300](https://arxiv.org/abs/2402.03300)

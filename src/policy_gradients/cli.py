@@ -1,0 +1,212 @@
+"""The command line: train, evaluate, sample, pretrain. Commands import what they need, so that --help is instant."""
+
+import argparse
+import dataclasses
+import importlib
+import logging
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+MARK = {True: "✓", False: "✗"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 on bad input (one line says what and what to do), 130 on Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was written stays", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="policy-gradients", description="Steer a language model with a 0/1 checker: GRPO, evaluated honestly."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _train_parser(commands)
+    _evaluate_parser(commands)
+    _sample_parser(commands)
+    _pretrain_parser(commands)
+    return parser
+
+
+def _train_parser(commands: Any) -> None:
+    from policy_gradients.training.config import PRESETS
+
+    train = commands.add_parser("train", help="train a policy against the rule")
+    train.add_argument(
+        "--preset", default="tiny", help=f"model tier and its settings: {', '.join(PRESETS)} (default: tiny)"
+    )
+    train.add_argument(
+        "--output-dir", type=Path, required=True, help="a new folder for config, metrics, checkpoints, model"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output-dir, exactly")
+    train.add_argument(
+        "--reward-function", metavar="MODULE:NAME", help="train on your own reward; reports keep the rule"
+    )
+    train.add_argument("--no-progress", action="store_true", help="no progress bar")
+    _add_settings(train)
+    train.set_defaults(run=_train)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """One option for each field of TrainConfig, with its docstring as help."""
+    from policy_gradients.training.config import TrainConfig, field_help
+
+    settings = parser.add_argument_group("settings (default: the preset's)")
+    hints = typing.get_type_hints(TrainConfig)
+    for field in dataclasses.fields(TrainConfig):
+        option, kind = "--" + field.name.replace("_", "-"), hints[field.name]
+        text = f"{field_help(field.name)} [{field.default}]".replace("%", "%%")
+        if kind is bool:
+            parser_action: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        elif typing.get_origin(kind) is typing.Literal:
+            parser_action = {"choices": typing.get_args(kind)}
+        else:
+            parser_action = {"type": kind if kind in (int, float) else str, "metavar": field.name.upper()}
+        settings.add_argument(option, default=None, help=text, **parser_action)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from policy_gradients.course.figures import save, training_curves
+    from policy_gradients.training.config import TrainConfig, preset
+    from policy_gradients.training.loop import train
+    from policy_gradients.training.run_folder import METRICS, read_metrics
+
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    chosen = {name: value for name in names if (value := getattr(parsed, name)) is not None}
+    config = preset(parsed.preset, **chosen)
+    reward = _import_reward(parsed.reward_function) if parsed.reward_function else None
+    folder = train(config, parsed.output_dir, parsed.resume, reward, progress=not parsed.no_progress)
+    save(training_curves(read_metrics(folder / METRICS)), folder / "training.png")
+    print(f"run written to {folder}")
+    return 0
+
+
+def _import_reward(spec: str) -> Any:
+    module, _, name = spec.partition(":")
+    try:
+        sys.path.insert(0, "")  # a file in the current folder counts as a module
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"--reward-function {spec!r} cannot be imported ({error}); write it as module:function"
+        ) from None
+
+
+def _evaluate_parser(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="before and after on held-out prompts, with intervals")
+    evaluate.add_argument("directory", type=Path, help="what train wrote")
+    evaluate.add_argument("--num-prompts", type=int, default=100, help="held-out prompts [100]")
+    evaluate.add_argument("--seed", type=int, default=1, help="of the prompts and the samples [1]")
+    evaluate.add_argument("--reference-samples", type=int, default=4000, help="to estimate the KL floor [4000]")
+    evaluate.add_argument("--rule", help="evaluate another rule than the run's, such as 'length=50&digits%%3=0'")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the whole report")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    from policy_gradients.course.figures import before_after, save
+    from policy_gradients.evaluation.evaluate import evaluate_run, write_report
+
+    def progress(message: str) -> None:
+        print(f"… {message}", file=sys.stderr)
+
+    report = evaluate_run(
+        parsed.directory, parsed.num_prompts, parsed.seed, parsed.reference_samples, parsed.rule, progress
+    )
+    if parsed.json:
+        write_report(report, parsed.json)
+    save(before_after(report), parsed.directory / "before_after.png")
+    print(_report_text(report))
+    return 0
+
+
+def _report_text(report: dict[str, Any]) -> str:
+    """The table before/after and five completions of each, every check marked."""
+    before, after = report["reference"], report["tuned"]
+    n = report["num_prompts"]
+    rows = [("strict pass rate", _rate(before), _rate(after))]
+    rows += [
+        (f"  {name} rate", f"{before[key]:.0%}", f"{after[key]:.0%}")
+        for name, key in (("length", "length_rate"), ("digit", "digit_rate"), ("finished", "finished_rate"))
+    ]
+    rows += [
+        (name, f"{before[key]:{spec}}", f"{after[key]:{spec}}")
+        for name, key, spec in (
+            (f"distinct completions of {n}", "distinct_completions", "d"),
+            ("distinct trigrams", "distinct_trigrams", ".0%"),
+            ("entropy, nats a token", "entropy", ".2f"),
+            ("KL to reference, nats a completion", "kl_to_reference", ".1f"),
+            ("reference NLL a token", "reference_nll_per_token", ".2f"),
+            ("held-out perplexity", "heldout_perplexity", ".1f"),
+        )
+    ]
+    low, high = report["reference_pass_rate_interval"]
+    lines = [
+        f"rule {report['rule']}, {n} held-out prompts, seed {report['seed']}",
+        f"{'':36}{'before':>18}{'after':>18}",
+    ]
+    lines += [f"{name:36}{b:>18}{a:>18}" for name, b, a in rows]
+    lines += [
+        f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
+        f"{report['kl_floor']:.1f} nats, the tuned policy is at {report['kl_over_floor']:.1f} times the floor",
+        f"held-out perplexity {report['perplexity_increase']:+.1%}",
+    ]
+    for side in ("before", "after"):
+        lines.append(f"\n{side}:")
+        lines += [_marked_line(row[side]) for row in report["completions"][:5]]
+    return "\n".join(lines)
+
+
+def _rate(side: dict[str, Any]) -> str:
+    low, high = side["pass_rate_interval"]
+    return f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]"
+
+
+def _marked_line(completion: dict[str, Any]) -> str:
+    checks = " ".join(f"{MARK[ok]}{name}" for name, ok in completion["checks"].items())
+    return f"  {MARK[completion['passed']]} {completion['characters']:3d} {completion['text']!r}  {checks}"
+
+
+def _sample_parser(commands: Any) -> None:
+    sample = commands.add_parser("sample", help="completions of one prompt, every check marked")
+    sample.add_argument("directory", type=Path, help="what train wrote")
+    sample.add_argument("--prompt", required=True, help="the text to continue; the instruction is added")
+    sample.add_argument("--n", type=int, default=8, help="how many [8]")
+    sample.add_argument("--seed", type=int, default=0, help="of the samples [0]")
+    sample.set_defaults(run=_sample)
+
+
+def _sample(parsed: argparse.Namespace) -> int:
+    from policy_gradients.evaluation.evaluate import sample_run
+
+    for completion in sample_run(parsed.directory, parsed.prompt, parsed.n, parsed.seed):
+        print(_marked_line(completion))
+    return 0
+
+
+def _pretrain_parser(commands: Any) -> None:
+    pretrain = commands.add_parser("pretrain", help="make the tiny model again, from the shipped text")
+    pretrain.add_argument("--output-dir", type=Path, required=True, help="a new folder for model, tokenizer, log")
+    pretrain.add_argument("--steps", type=int, help="optimiser steps [3600]")
+    pretrain.add_argument("--seed", type=int, help="of weights and data order [0]")
+    pretrain.set_defaults(run=_pretrain)
+
+
+def _pretrain(parsed: argparse.Namespace) -> int:
+    from policy_gradients.training.pretrain import PretrainConfig, pretrain
+
+    if parsed.output_dir.exists() and any(parsed.output_dir.iterdir()):
+        raise ValueError(f"output folder {parsed.output_dir} is not empty; choose another")
+    chosen = {name: getattr(parsed, name) for name in ("steps", "seed") if getattr(parsed, name) is not None}
+    pretrain(PretrainConfig(**chosen), parsed.output_dir)
+    return 0

@@ -1,0 +1,46 @@
+"""The weights of the entropy bonus and of the divergence from the reference."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+EntropySchedule = Literal["constant", "inverse_variance", "variance"]
+
+
+def entropy_weight(
+    base: float, rewards: Tensor, schedule: EntropySchedule = "constant", cap: float = 10.0, epsilon: float = 1e-8
+) -> float:
+    """Weight of the entropy bonus for one batch of rewards, shape (prompts, G).
+
+    "Scale the bonus by the reward variance" has been written both ways, and here are both: ``inverse_variance`` is
+    base / Var and ``variance`` is base · Var, with Var the within-group variance averaged over prompts. For 0/1 rewards
+    Var = p(1 - p) is small where nothing passes *and* where everything does, so the inverse is largest in both, and
+    unbounded: the weight is capped at cap · base.
+
+    Raises:
+        ValueError: negative base or cap, unknown schedule, rewards that are not (prompts, G ≥ 2).
+    """
+    if base < 0 or cap <= 0:
+        raise ValueError(f"base must be ≥ 0 and cap > 0, got {base} and {cap}")
+    if schedule == "constant" or base == 0:
+        return base
+    if rewards.ndim != 2 or rewards.shape[1] < 2:
+        raise ValueError(f"rewards must have shape (prompts, G ≥ 2), got {tuple(rewards.shape)}")
+    variance = torch.var(rewards, dim=1).mean().item()
+    if schedule == "inverse_variance":
+        return min(base / (variance + epsilon), cap * base)
+    if schedule == "variance":
+        return min(base * variance, cap * base)
+    raise ValueError(f"schedule must be 'constant', 'inverse_variance' or 'variance', got {schedule!r}")
+
+
+def divergence_to_go(kl: Tensor, mask: Tensor) -> Tensor:
+    """Σ_{k>t} KL_k: the divergence a completion still meets *after* its token at t, (completions, time), no gradient.
+
+    The divergence of whole completions is E[Σ_t KL_t(s_t)], and its gradient has two parts (product rule):
+    E[Σ_t ∇KL_t(s_t)], and E[Σ_t ∇log π(a_t|s_t) Σ_{k>t} KL_k(s_k)], for the states that an action leads to. The first
+    is the gradient of the exact KL put into the loss; the second is a policy gradient with this function as its cost.
+    """
+    kl = (kl * mask).detach()
+    return kl.flip(1).cumsum(1).flip(1) - kl

@@ -1,0 +1,119 @@
+"""Load a causal language model and its tokenizer: from the package, a folder or the hub; never remote code."""
+
+import copy
+import logging
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+TINY = "tiny"
+OFFLINE_HINT = "offline, `--preset tiny` runs on the model that ships with this package"
+
+
+class ModelError(ValueError):
+    """A model could not be loaded; the message says why and what to do."""
+
+
+def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, Any]:
+    """A causal language model in eval mode (no dropout: log-probs must be those that were sampled) and its tokenizer.
+
+    Args:
+        name_or_path: ``tiny`` (ships with the package), a model folder, or a hub id (``Qwen/Qwen2.5-0.5B-Instruct``).
+
+    Raises:
+        ModelError: the folder is damaged or holds no causal language model, or the hub cannot be reached.
+    """
+    source = str(resources.files("policy_gradients.language") / "data" / TINY) if name_or_path == TINY else name_or_path
+    is_folder = Path(source).is_dir()
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        if is_folder:
+            raise ModelError(f"model folder {source}: no readable config.json ({_first_line(error)})") from None
+        raise ModelError(
+            f"model {name_or_path!r} is neither a folder nor on a hub in reach ({_first_line(error)}); {OFFLINE_HINT}"
+        ) from None
+    architectures = config.architectures or []
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        raise ModelError(f"model {name_or_path!r} is no causal language model: its architectures are {architectures}")
+    try:
+        with _quiet_loading():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
+        hint = "is it complete?" if is_folder else OFFLINE_HINT
+        raise ModelError(f"model {name_or_path!r} cannot be loaded ({_first_line(error)}); {hint}") from None
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"model {name_or_path!r} is damaged: {len(missing)} weights are missing, such as {missing[0]}")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.use_cache = True
+    return model.eval(), tokenizer
+
+
+def frozen_copy(model: PreTrainedModel, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The reference policy: the same weights, for good."""
+    return copy.deepcopy(model).to(dtype=dtype).eval().requires_grad_(False)
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
+    """Every token that ends a completion (Qwen2.5 has two), sorted."""
+    ids = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    for config in (model.config, model.generation_config):
+        eos = getattr(config, "eos_token_id", None)
+        ids |= set(eos) if isinstance(eos, list) else {eos}
+    ids.discard(None)
+    if not ids:
+        raise ModelError("this model has no end-of-sequence token, so no completion could end by itself")
+    return sorted(ids)
+
+
+def num_parameters(model: torch.nn.Module) -> int:
+    """Parameters, tied ones counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def best_device() -> torch.device:
+    """CUDA if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cpu_has_fast_bf16() -> bool:
+    """Whether this processor multiplies bf16 in hardware (AMX or AVX512-BF16); elsewhere bf16 is slower than fp32."""
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    has = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(has and has())
+
+
+def choose_precision(device: torch.device) -> str:
+    """Autocast precision by hardware: bf16 on CUDA ≥ 8.0 and on processors that have it, fp16 on older GPUs, else fp32.
+
+    `torch.cuda.is_bf16_supported()` says yes on a T4, by emulation, so the compute capability decides.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return "bf16" if device.type == "cpu" and cpu_has_fast_bf16() else "no"
+
+
+@contextmanager
+def _quiet_loading():
+    """No weight-by-weight progress bar for a model that loads in a second; errors still come through."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:300]

@@ -1,0 +1,43 @@
+"""From a rule and an excerpt of real text to the token ids of a prompt."""
+
+from typing import Any
+
+from policy_gradients.language.rules import Rule
+
+
+def instruction(rule: Rule) -> str:
+    """What the model is asked to do, in one line."""
+    return f"Continue this text. {rule.sentence}"
+
+
+def prompt_ids(tokenizer: Any, rule: Rule, excerpt: str, max_tokens: int) -> list[int]:
+    """Token ids of the chat prompt: the instruction, then as much of the excerpt as fits into `max_tokens` in all.
+
+    The excerpt gives variety, the instruction says what is wanted; the checker never sees either.
+
+    Raises:
+        ValueError: the instruction alone does not fit.
+    """
+    excerpt_ids = tokenizer.encode(excerpt, add_special_tokens=False)
+    room = max_tokens - len(_render(tokenizer, rule, ""))
+    if room < 0:
+        needed = max_tokens - room
+        raise ValueError(f"max_tokens={max_tokens} is too small for the instruction, which takes {needed} tokens")
+    while True:
+        kept = excerpt
+        if len(excerpt_ids) > room:  # a cut inside a character decodes to U+FFFD
+            kept = tokenizer.decode(excerpt_ids[: max(room, 0)], clean_up_tokenization_spaces=False).rstrip("\ufffd")
+        ids = _render(tokenizer, rule, kept)
+        if len(ids) <= max_tokens:
+            return ids
+        room -= len(ids) - max_tokens  # tokens may merge differently at the cut
+
+
+def _render(tokenizer: Any, rule: Rule, excerpt: str) -> list[int]:
+    message = f"{instruction(rule)}\n{excerpt}".rstrip()
+    if tokenizer.chat_template is None:  # a base model (gpt2): plain text, answered by continuing
+        return tokenizer.encode(f"{message}\n", add_special_tokens=False)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+    )
+    return tokenizer.encode(text, add_special_tokens=False)

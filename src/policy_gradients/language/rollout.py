@@ -1,0 +1,153 @@
+"""Step 1: sample completions with a KV cache, each prompt encoded once for its whole group."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+@dataclass
+class Rollout:
+    """G completions for each of P prompts, in rows p·G … p·G + G - 1.
+
+    Attributes:
+        prompt_ids, prompt_mask: (P, prompt time), padded on the left.
+        completion_ids: (P·G, time), padded on the right.
+        mask: (P·G, time), 1 on completion tokens, the end token included.
+        finished: (P·G,), whether the end token was sampled before the cap.
+        num_generations: G.
+    """
+
+    prompt_ids: Tensor
+    prompt_mask: Tensor
+    completion_ids: Tensor
+    mask: Tensor
+    finished: Tensor
+    num_generations: int
+
+    @property
+    def num_prompts(self) -> int:
+        return self.prompt_ids.shape[0]
+
+    def slice_prompts(self, start: int, stop: int) -> "Rollout":
+        """The prompts start … stop - 1 with their completions, trimmed to the longest of them."""
+        rows = slice(start * self.num_generations, stop * self.num_generations)
+        prompt_width = int(self.prompt_mask[start:stop].sum(1).max())
+        width = int(self.mask[rows].sum(1).max())
+        return Rollout(
+            self.prompt_ids[start:stop, -prompt_width:],
+            self.prompt_mask[start:stop, -prompt_width:],
+            self.completion_ids[rows, :width],
+            self.mask[rows, :width],
+            self.finished[rows],
+            self.num_generations,
+        )
+
+
+def pad_left(prompts: list[list[int]], pad_id: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Token ids and mask, both (prompts, longest), so that every prompt ends in the last column."""
+    if not prompts or not all(prompts):
+        raise ValueError("prompts must be a non-empty list of non-empty lists of token ids")
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    return ids, mask
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position of each token in its own sequence: padding does not count."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def sample(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """Draw from softmax(logits / temperature) by inverting its cumulative distribution at `uniform` in [0, 1).
+
+    One number a token decides the draw, so a completion depends on its own numbers alone, not on who shares its batch.
+    """
+    cumulative = torch.softmax(logits.float() / temperature, dim=-1).cumsum(dim=-1)
+    threshold = uniform.unsqueeze(-1) * cumulative[..., -1:]  # rounding may leave the sum a little off 1
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    num_generations: int,
+    uniforms: Tensor,
+    end_ids: list[int],
+    pad_id: int,
+    temperature: float = 1.0,
+) -> Rollout:
+    """Sample `num_generations` completions of every prompt, at most `uniforms.shape[1]` tokens each.
+
+    The prompts go through the model once; their cache is then repeated for the group. Rows that have ended leave the
+    decoding batch.
+
+    Args:
+        prompts: P lists of token ids.
+        uniforms: numbers in [0, 1), shape (P · num_generations, max new tokens): the only randomness.
+        end_ids: tokens that end a completion.
+
+    Raises:
+        ValueError: empty prompts, shapes that do not match, temperature not above 0.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    rows, max_new_tokens = uniforms.shape
+    if rows != len(prompts) * num_generations:
+        raise ValueError(f"uniforms {tuple(uniforms.shape)} must have {len(prompts)} · {num_generations} rows")
+    device = next(model.parameters()).device
+    prompt_ids, prompt_mask = pad_left(prompts, pad_id, device)
+    uniforms, end = uniforms.to(device), torch.tensor(end_ids, device=device)
+    completion_ids = torch.full((rows, max_new_tokens), pad_id, device=device)
+    finished = torch.zeros(rows, dtype=torch.bool, device=device)
+
+    cache = DynamicCache(config=model.config)
+    output = model(
+        prompt_ids,
+        attention_mask=prompt_mask,
+        position_ids=positions(prompt_mask),
+        past_key_values=cache,
+        logits_to_keep=1,
+    )
+    cache.batch_repeat_interleave(num_generations)
+    logits = output.logits[:, -1].repeat_interleave(num_generations, dim=0)
+    attention_mask = prompt_mask.repeat_interleave(num_generations, dim=0)
+    position = attention_mask.sum(1)
+    alive = torch.arange(rows, device=device)  # rows still decoding
+    for t in range(max_new_tokens):
+        token = sample(logits, uniforms[alive, t], temperature)
+        completion_ids[alive, t] = token
+        ended = torch.isin(token, end)
+        finished[alive[ended]] = True
+        if ended.any():
+            going = (~ended).nonzero().squeeze(1)
+            alive, token, attention_mask, position = (x[going] for x in (alive, token, attention_mask, position))
+            cache.batch_select_indices(going)
+        if len(alive) == 0 or t == max_new_tokens - 1:
+            break
+        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(alive), 1)], dim=1)
+        output = model(
+            token.unsqueeze(1),
+            attention_mask=attention_mask,
+            position_ids=position.unsqueeze(1),
+            past_key_values=cache,
+        )
+        logits, position = output.logits[:, -1], position + 1
+    steps = t + 1
+    return Rollout(
+        prompt_ids,
+        prompt_mask,
+        completion_ids[:, :steps],
+        completion_mask(completion_ids[:, :steps], end),
+        finished,
+        num_generations,
+    )
+
+
+def completion_mask(completion_ids: Tensor, end_ids: Tensor) -> Tensor:
+    """1 up to and including the first end token of each row, 0 after it, float, (completions, time)."""
+    is_end = torch.isin(completion_ids, end_ids)
+    return (is_end.cumsum(1) - is_end.long() == 0).float()

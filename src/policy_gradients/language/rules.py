@@ -1,0 +1,248 @@
+"""Deterministic 0/1 checkers of a completion's text: small objects with a name, a sentence for the prompt, a check.
+
+A rule sees the decoded text alone (special tokens removed, nothing stripped, Unicode code points), never the prompt.
+Whether the completion *ended by itself* is a fact about the tokens, not the text: `grade` in `rewards` adds it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+ASCII_DIGITS = "0123456789"  # str.isdigit is true for "³" and other digits that int() refuses
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What the training loop and the evaluation ask of a rule."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sentence(self) -> str: ...
+    def check(self, text: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class ExactLength:
+    """Exactly `characters` Unicode code points; a training curriculum may allow `tolerance` more or fewer."""
+
+    characters: int = 64
+    tolerance: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least_one("ExactLength: characters", self.characters)
+        if self.tolerance < 0:
+            raise ValueError(f"ExactLength: tolerance must not be negative, got {self.tolerance}")
+
+    @property
+    def name(self) -> str:
+        return f"length={self.characters}" + (f"±{self.tolerance}" if self.tolerance else "")
+
+    @property
+    def sentence(self) -> str:
+        return f"Write exactly {self.characters} characters."
+
+    def distance(self, text: str) -> int:
+        """Number of characters too many or too few."""
+        return abs(len(text) - self.characters)
+
+    def check(self, text: str) -> bool:
+        return self.distance(text) <= self.tolerance
+
+
+@dataclass(frozen=True)
+class DigitSum:
+    """At least one ASCII digit, and the sum of the ASCII digits is `residue` modulo `divisor`."""
+
+    divisor: int = 3
+    residue: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least_one("DigitSum: divisor", self.divisor)
+        if not 0 <= self.residue < self.divisor:
+            raise ValueError(f"DigitSum: residue must lie in [0, {self.divisor}), got {self.residue}")
+
+    @property
+    def name(self) -> str:
+        return f"digits%{self.divisor}={self.residue}"
+
+    @property
+    def sentence(self) -> str:
+        if self.residue:
+            return f"Use digits whose sum leaves {self.residue} when divided by {self.divisor}."
+        return f"Use digits whose sum is divisible by {self.divisor}."
+
+    def check(self, text: str) -> bool:
+        digits = [int(c) for c in text if c in ASCII_DIGITS]
+        return bool(digits) and sum(digits) % self.divisor == self.residue
+
+
+@dataclass(frozen=True)
+class ExactTokens:
+    """Exactly `tokens` tokens under the given tokenizer's `encode` (the end-of-sequence token not counted)."""
+
+    encode: Callable[[str], list[int]]
+    tokens: int = 12
+
+    def __post_init__(self) -> None:
+        _at_least_one("ExactTokens: tokens", self.tokens)
+
+    @property
+    def name(self) -> str:
+        return f"tokens={self.tokens}"
+
+    @property
+    def sentence(self) -> str:
+        return f"Write exactly {self.tokens} tokens."
+
+    def check(self, text: str) -> bool:
+        return len(self.encode(text)) == self.tokens
+
+
+@dataclass(frozen=True)
+class LastNumberIsPrime:
+    """The last run of ASCII digits in the text is a prime number of at most 24 digits (leading zeros not counted)."""
+
+    name: str = "last-number-prime"
+    sentence: str = "Let the last number be a prime."
+
+    def check(self, text: str) -> bool:
+        numbers = re.findall(r"[0-9]+", text)
+        last = numbers[-1].lstrip("0") if numbers else ""
+        return 1 <= len(last) <= 24 and _is_prime(last)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Every word of `required` occurs and none of `forbidden` does: whole words, case-insensitive."""
+
+    required: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.required or self.forbidden):
+            raise ValueError("Words: give at least one required or forbidden word")
+        for word in (*self.required, *self.forbidden):  # a phrase or "don't" would never be found among whole words
+            if not re.fullmatch(r"\w+", word):
+                raise ValueError(f"Words: {word!r} is not one word of letters, digits and underscores")
+        if clash := {w.lower() for w in self.required} & {w.lower() for w in self.forbidden}:
+            raise ValueError(f"Words: {sorted(clash)} both required and forbidden, which nothing can satisfy")
+
+    @property
+    def name(self) -> str:
+        return ",".join([f"+{w}" for w in self.required] + [f"-{w}" for w in self.forbidden])
+
+    @property
+    def sentence(self) -> str:
+        parts = []
+        if self.required:
+            parts.append(f"Use {_listed(self.required, 'and')}.")
+        if self.forbidden:
+            parts.append(f"Do not use {_listed(self.forbidden, 'or')}.")
+        return " ".join(parts)
+
+    def check(self, text: str) -> bool:
+        words = {w.lower() for w in re.findall(r"\w+", text)}
+        return all(w.lower() in words for w in self.required) and not any(w.lower() in words for w in self.forbidden)
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Every part holds."""
+
+    parts: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("AllOf: needs at least one rule")
+
+    @property
+    def name(self) -> str:
+        return "&".join(part.name for part in self.parts)
+
+    @property
+    def sentence(self) -> str:
+        return " ".join(part.sentence for part in self.parts)
+
+    def check(self, text: str) -> bool:
+        return all(part.check(text) for part in self.parts)
+
+
+def length_and_digits(characters: int = 64, divisor: int = 3) -> AllOf:
+    """The default rule: exactly `characters` characters, at least one digit, digit sum divisible by `divisor`."""
+    return AllOf((ExactLength(characters), DigitSum(divisor)))
+
+
+def with_tolerance(rule: Rule, tolerance: int) -> Rule:
+    """The same rule with every `ExactLength` in it widened: what a curriculum trains on, never what is reported."""
+    if isinstance(rule, ExactLength):
+        return replace(rule, tolerance=tolerance)
+    if isinstance(rule, AllOf):
+        return AllOf(tuple(with_tolerance(part, tolerance) for part in rule.parts))
+    return rule
+
+
+def find_part(rule: Rule, kind: type) -> Rule | None:
+    """The first part of the given kind, or None."""
+    if isinstance(rule, kind):
+        return rule
+    parts = rule.parts if isinstance(rule, AllOf) else ()
+    return next((found for part in parts if (found := find_part(part, kind)) is not None), None)
+
+
+def parse_rule(spec: str) -> Rule:
+    """The rule with the given name, so that a name in a config or on the command line is enough to rebuild it.
+
+    Parts are joined by ``&``: ``length=64``, ``digits%3=0``, ``last-number-prime``, ``+word`` and ``-word``.
+    (`ExactTokens` needs a tokenizer and is made in Python.)
+
+    Raises:
+        ValueError: a part that is none of these, or one that no text can satisfy.
+    """
+    parts = [_parse_part(part.strip()) for part in spec.split("&")]
+    return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+
+def _parse_part(part: str) -> Rule:
+    if match := re.fullmatch(r"length=(-?\d+)", part):
+        return ExactLength(int(match[1]))
+    if match := re.fullmatch(r"digits%(\d+)=(\d+)", part):
+        return DigitSum(int(match[1]), int(match[2]))
+    if part == "last-number-prime":
+        return LastNumberIsPrime()
+    if re.fullmatch(r"[+-]\w+(,[+-]\w+)*", part):
+        words = part.split(",")
+        return Words(*(tuple(w[1:] for w in words if w[0] == sign) for sign in "+-"))
+    raise ValueError(
+        f"unknown rule {part!r}; known are length=64, digits%3=0, last-number-prime, +word,-word, joined by &"
+    )
+
+
+def _at_least_one(what: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{what} must be a whole number of at least 1, got {value!r}")
+
+
+def _listed(words: tuple[str, ...], joiner: str) -> str:
+    quoted = [f'"{w}"' for w in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {joiner} {quoted[-1]}"
+
+
+def _is_prime(digits: str) -> bool:
+    """Deterministic Miller-Rabin: with the first 13 primes as bases it errs for no number below 3.3e24.
+
+    Sorenson & Webster 2017, "Strong pseudoprimes to twelve prime bases". A policy under training writes any string of
+    digits, so this must neither raise nor hang: whoever calls it has cut numbers of more than 24 digits off before.
+    """
+    number = int(digits)
+    bases = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
+    if number < 2 or any(number % p == 0 for p in bases):
+        return number in bases
+    halvings = (number - 1 & 1 - number).bit_length() - 1  # number - 1 = odd · 2^halvings
+    odd = (number - 1) >> halvings
+    for base in bases:
+        power = pow(base, odd, number)
+        if power != 1 and all(pow(power, 2**k, number) != number - 1 for k in range(halvings)):
+            return False
+    return True

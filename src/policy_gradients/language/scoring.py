@@ -1,0 +1,135 @@
+"""Step 4 for a transformer: log-probs, entropies and divergences of completion tokens, without the full logits."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache, PreTrainedModel
+
+from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
+from policy_gradients.language.rollout import Rollout, pad_left, positions
+
+
+@dataclass
+class TokenScores:
+    """Per completion token, each (completions, time), zero on padding.
+
+    Attributes:
+        log_probs: log π of the sampled token.
+        entropy: of the full softmax, in nats.
+        kl: KL(π ‖ π_ref) of the step, exact, in nats; zeros without a reference.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    kl: Tensor
+
+
+def completion_hidden(model: PreTrainedModel, rollout: Rollout) -> Tensor:
+    """Last hidden states that predict the completion tokens, (completions, time, width), with gradient.
+
+    Shared prefix: each prompt is encoded once, its keys and values are repeated for the group, and the gradients of all
+    G completions flow back through the one copy.
+    """
+    group, backbone = rollout.num_generations, model.base_model
+    cache = DynamicCache(config=model.config)
+    prompt = backbone(
+        rollout.prompt_ids,
+        attention_mask=rollout.prompt_mask,
+        position_ids=positions(rollout.prompt_mask),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    first = prompt.last_hidden_state[:, -1:].repeat_interleave(group, dim=0)
+    if rollout.completion_ids.shape[1] == 1:
+        return first
+    cache.batch_repeat_interleave(group)
+    prompt_mask = rollout.prompt_mask.repeat_interleave(group, dim=0)
+    mask = torch.cat([prompt_mask, rollout.mask[:, :-1].to(prompt_mask.dtype)], dim=1)
+    rest = backbone(
+        rollout.completion_ids[:, :-1],
+        attention_mask=mask,
+        position_ids=positions(mask)[:, prompt_mask.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return torch.cat([first, rest.last_hidden_state], dim=1)
+
+
+class CompletionScorer(nn.Module):
+    """Wraps the policy so that one `forward` does all the differentiable work: what data parallelism needs."""
+
+    def __init__(self, model: PreTrainedModel, chunk_size: int = 1024):
+        """`chunk_size`: tokens whose logits exist at the same time."""
+        super().__init__()
+        self.model = model
+        self.chunk_size = chunk_size
+
+    def forward(
+        self,
+        rollout: Rollout,
+        temperature: float = 1.0,
+        reference: PreTrainedModel | None = None,
+    ) -> TokenScores:
+        """Scores at the temperature that sampled; (completions, time) each.
+
+        The logits are made from the hidden states in chunks and made again in the backward pass: at most
+        `chunk_size` × vocabulary of them exist at once, for the policy and for the reference.
+        """
+        hidden = completion_hidden(self.model, rollout)
+        keep = rollout.mask.bool()
+        parts: list[Tensor] = [hidden[keep], rollout.completion_ids[keep]]
+        head, reference_head = self.model.get_output_embeddings().weight, None
+        if reference is not None:
+            with torch.no_grad():
+                parts.append(completion_hidden(reference, rollout)[keep])
+            reference_head = reference.get_output_embeddings().weight
+        chunks = [
+            checkpoint(_score_chunk, head, reference_head, temperature, *chunk, use_reentrant=False)
+            for chunk in zip(*(part.split(self.chunk_size) for part in parts), strict=True)
+        ]
+        columns = [torch.cat(column) for column in zip(*chunks, strict=True)]
+        zeros = torch.zeros(keep.shape, device=keep.device)
+        return TokenScores(*(zeros.masked_scatter(keep, column) for column in columns))
+
+
+def _score_chunk(
+    head: Tensor,
+    reference_head: Tensor | None,
+    temperature: float,
+    hidden: Tensor,
+    actions: Tensor,
+    reference_hidden: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    logits = (hidden @ head.T).float() / temperature
+    log_probs, entropy = log_probs_and_entropy(logits, actions)
+    if reference_hidden is None or reference_head is None:
+        return log_probs, entropy, torch.zeros_like(log_probs)
+    reference_logits = (reference_hidden @ reference_head.T).float() / temperature
+    kl = kl_divergence(logits.log_softmax(-1), reference_logits.log_softmax(-1))
+    return log_probs, entropy, kl
+
+
+@torch.no_grad()
+def plain_perplexity(
+    model: PreTrainedModel, tokenizer: Any, texts: list[str], max_tokens: int = 256, batch_size: int = 16
+) -> float:
+    """exp of the mean negative log-likelihood a token on plain texts: no instruction, no chat template.
+
+    Each text is scored from its beginning, after the token that separates documents, up to `max_tokens` tokens.
+    """
+    device = next(model.parameters()).device
+    rows = [[tokenizer.pad_token_id, *tokenizer.encode(t, add_special_tokens=False)[:max_tokens]] for t in texts]
+    rows.sort(key=len)  # rows of one batch are of about one length
+    total, count = 0.0, 0
+    for i in range(0, len(rows), batch_size):
+        ids, mask = pad_left(rows[i : i + batch_size], tokenizer.pad_token_id, device)
+        logits = model(ids, attention_mask=mask, position_ids=positions(mask)).logits[:, :-1]
+        scored = (mask[:, 1:] * mask[:, :-1]).bool()  # a token that follows a real one
+        log_probs, _ = log_probs_and_entropy(logits[scored], ids[:, 1:][scored])
+        total -= log_probs.sum().item()
+        count += int(scored.sum())
+    return math.exp(total / count)

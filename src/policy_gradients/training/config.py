@@ -1,0 +1,173 @@
+"""Every number that decides a run, in one frozen record; presets for the model tiers."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policy_gradients.estimators.advantages import Baseline, Scale
+from policy_gradients.estimators.losses import Aggregation
+from policy_gradients.estimators.regularizers import EntropySchedule
+from policy_gradients.language.rules import parse_rule
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run of the main job. Two runs with equal configs on one machine give equal metrics and weights."""
+
+    model: str = "tiny"
+    """`tiny`, a model folder, or a hub id."""
+    rule: str = "length=64&digits%3=0"
+    """The strict 0/1 rule (`parse_rule`); a completion must also end by itself."""
+    prompts_file: str | None = None
+    """One excerpt a line; default: the text that ships with the package."""
+    seed: int = 0
+    """Decides every random draw: the order of the prompts and every sampled token."""
+
+    num_prompts: int = 16
+    """Prompts a step, over all processes."""
+    num_generations: int = 8
+    """G: completions a prompt, the group that advantages are relative to."""
+    max_prompt_tokens: int = 64
+    """Instruction and excerpt together; the excerpt is cut to fit."""
+    max_new_tokens: int = 40
+    """Longest completion; one that has not ended by then fails."""
+    temperature: float = 1.0
+    """Of sampling, and of the log-probs in the loss."""
+    max_steps: int = 160
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.95
+    max_grad_norm: float = 1.0
+    warmup_steps: int = 5
+    """The learning rate rises linearly over these steps, then stays."""
+    final_learning_rate: float = 1.0
+    """Learning rate at the last step, as a share of the full one; it falls over the last third of the steps."""
+    micro_batch_prompts: int = 16
+    """Prompts whose completions go through the backward pass at once, on each process; gradients accumulate exactly."""
+    precision: str = "auto"
+    """`auto` (by hardware), `no`, `bf16` or `fp16`: autocast of the training pass; master weights stay fp32."""
+
+    baseline: Baseline = "leave_one_out"
+    scale: Scale = "none"
+    aggregation: Aggregation = "constant"
+    updates_per_batch: int = 1
+    """1: plain policy gradient. More: the same batch again, with the clipped ratio."""
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+
+    kl_weight: float = 0.02
+    """β: price of one nat of divergence from the reference, per completion, in units of reward."""
+    kl_success_weight: float = 0.02
+    """β once the strict rule is met; in between it follows the share of completions that pass."""
+    entropy_weight: float = 0.0
+    """Bonus for one nat of entropy, per token, in units of the loss."""
+    entropy_schedule: EntropySchedule = "constant"
+    entropy_cap: float = 10.0
+    """A dynamic entropy weight is at most this many times `entropy_weight`."""
+
+    curriculum: bool = True
+    """Train on a widened length first. The reported metric is the strict rule always."""
+    start_tolerance: int = 16
+    raise_above: float = 0.5
+    """The tolerance shrinks by a step while more than this share of completions earns the training reward …"""
+    lower_below: float = 0.25
+    """… and grows again while less than this share does."""
+
+    save_every: int = 25
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        parse_rule(self.rule)
+        positive = ["num_prompts", "max_prompt_tokens", "max_new_tokens", "max_steps", "micro_batch_prompts"]
+        positive += [
+            "updates_per_batch",
+            "save_every",
+            "keep_checkpoints",
+            "temperature",
+            "learning_rate",
+            "max_grad_norm",
+        ]
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in (
+            "kl_weight",
+            "kl_success_weight",
+            "entropy_weight",
+            "weight_decay",
+            "start_tolerance",
+            "warmup_steps",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.num_generations < 2:
+            raise ValueError(
+                f"num_generations must be at least 2, a group to compare within, got {self.num_generations}"
+            )
+        if self.precision not in ("auto", "no", "bf16", "fp16"):
+            raise ValueError(f"precision must be auto, no, bf16 or fp16, got {self.precision!r}")
+        if not 0 <= self.lower_below <= self.raise_above <= 1:
+            raise ValueError(f"need 0 ≤ lower_below ≤ raise_above ≤ 1, got {self.lower_below} and {self.raise_above}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    # the plain sparse run: the strict rule from the first step on, to see that nothing happens
+    "tiny-sparse": {"curriculum": False},
+}
+
+
+def preset(name: str, **overrides: Any) -> TrainConfig:
+    """The named preset with some fields replaced.
+
+    Raises:
+        ValueError: unknown preset, unknown field, or a value out of range.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    if unknown := set(overrides) - known:
+        raise ValueError(f"unknown settings {sorted(unknown)}; known are {', '.join(sorted(known))}")
+    return TrainConfig(**{**PRESETS[name], **overrides})
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """As readable JSON."""
+    path.write_text(json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read what `save_config` wrote.
+
+    Raises:
+        ValueError: not there, not JSON, or not a config of this version.
+    """
+    try:
+        return TrainConfig(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(f"{path.parent} holds no run: {path.name} is missing") from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is no training config: {error}") from None
+
+
+def field_help(name: str) -> str:
+    """The docstring under a field of `TrainConfig`, for --help; empty where the name says it all."""
+    return _field_docstrings().get(name, "")
+
+
+@functools.cache
+def _field_docstrings() -> dict[str, str]:
+    body = ast.parse(inspect.getsource(TrainConfig)).body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[field.target.id] = text.value.value  # type: ignore[union-attr]
+    return found

@@ -1,0 +1,154 @@
+"""The folder of a run: config, metrics, checkpoints, the final model; what it takes to resume exactly."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from policy_gradients.training.config import TrainConfig, load_config, save_config
+
+if TYPE_CHECKING:
+    from policy_gradients.training.loop import Run
+
+CONFIG, METRICS, MODEL = "config.json", "metrics.jsonl", "model"
+
+
+class RunFolder:
+    """Reads and writes one run's folder.
+
+    All randomness is a function of (seed, step), so a checkpoint is weights, optimiser, curriculum and the step.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig, resume: bool):
+        """Check, before anything is loaded, that the folder is free, or holds this very run.
+
+        Raises:
+            ValueError: it holds another run, or none to resume.
+        """
+        self.path, self.config = path, config
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"output folder {path} is a file")
+        if resume:
+            found = load_config(path / CONFIG)
+            if differing := differences(found, config):
+                raise ValueError(
+                    f"{path} holds a run with another config ({differing}); resume it with its own settings"
+                )
+        elif path.exists() and any(path.iterdir()):
+            raise ValueError(f"output folder {path} is not empty; choose another, or --resume the run in it")
+
+    def open(self, first_step: int) -> None:
+        """Create the folder, or drop the metrics after the checkpoint that the run resumes from."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        save_config(self.config, self.path / CONFIG)
+        metrics = self.path / METRICS
+        kept = read_metrics(metrics)[:first_step] if metrics.exists() else []
+        write_atomically(metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def log(self, row: dict[str, float], is_main: bool) -> None:
+        """Append one line."""
+        if is_main:
+            with (self.path / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def save_checkpoint(self, run: "Run", step: int) -> None:
+        """Write a checkpoint so that it is there whole or not at all, and drop the oldest."""
+        run.accelerator.wait_for_everyone()
+        if not run.accelerator.is_main_process:
+            return
+        target = self.path / f"checkpoint-{step:06d}"
+        partial = self.path / f"partial-{target.name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        save_file(_trained_weights(run), partial / "model.safetensors")
+        torch.save(run.optimizer.state_dict(), partial / "optimizer.pt")
+        scaler = run.accelerator.scaler
+        if scaler is not None:
+            torch.save(scaler.state_dict(), partial / "scaler.pt")
+        curriculum = dataclasses.asdict(run.curriculum) if run.curriculum else None
+        state = {"step": step, "pass_rate": run.pass_rate, "curriculum": curriculum}
+        (partial / "state.json").write_text(json.dumps(state))
+        for file in partial.iterdir():
+            _flush(file)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        for old in self.checkpoints()[: -self.config.keep_checkpoints]:
+            shutil.rmtree(old)
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted(self.path.glob("checkpoint-*"))
+
+    def restore(self, run: "Run") -> int:
+        """Put the last checkpoint into `run`; returns the number of steps done, 0 without a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint is damaged.
+        """
+        if not (checkpoints := self.checkpoints()):
+            return 0
+        last = checkpoints[-1]
+        try:
+            state = json.loads((last / "state.json").read_text())
+            weights = load_file(last / "model.safetensors")
+            optimizer = torch.load(last / "optimizer.pt", weights_only=True, map_location="cpu")
+            scaler = run.accelerator.scaler
+            if scaler is not None:
+                scaler.load_state_dict(torch.load(last / "scaler.pt", weights_only=True))
+            run.model.load_state_dict(weights, strict=False)
+            run.optimizer.load_state_dict(optimizer)
+        except Exception as error:  # safetensors, pickle and json each raise their own kinds
+            raise ValueError(
+                f"checkpoint {last} is damaged ({type(error).__name__}: {error}); delete it to go back one"
+            ) from None
+        run.pass_rate = state["pass_rate"]
+        if run.curriculum:
+            run.curriculum = dataclasses.replace(run.curriculum, **state["curriculum"])
+        return state["step"]
+
+    def save_model(self, run: "Run") -> None:
+        """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it."""
+        run.accelerator.wait_for_everyone()
+        if run.accelerator.is_main_process:
+            run.model.save_pretrained(self.path / MODEL)
+            run.tokenizer.save_pretrained(self.path / MODEL)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Rows of a metrics file; a last line cut by an interruption is dropped."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def differences(found: TrainConfig, wanted: TrainConfig) -> str:
+    """The settings in which two configs differ, in words; empty if none."""
+    a, b = dataclasses.asdict(found), dataclasses.asdict(wanted)
+    return ", ".join(f"{key} is {a[key]!r}, not {b[key]!r}" for key in a if a[key] != b[key])
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old or the new content, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    _flush(partial)
+    partial.replace(path)
+
+
+def _trained_weights(run: "Run") -> dict[str, torch.Tensor]:
+    # tied weights share storage, which safetensors refuses: keep each once
+    return {name: p.detach().cpu().contiguous() for name, p in run.model.named_parameters()}
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

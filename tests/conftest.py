@@ -1,0 +1,59 @@
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from policy_gradients.language.text import shipped_articles
+from policy_gradients.training.pretrain import train_tokenizer
+
+torch.set_num_threads(2)
+
+
+def micro_model(architecture: str, vocab_size: int, eos_token_id: int, pad_token_id: int):
+    """A few thousand random parameters in the real architecture, in float64 for exact tests."""
+    torch.manual_seed(0)
+    shared = {
+        "vocab_size": vocab_size,
+        "eos_token_id": eos_token_id,
+        "pad_token_id": pad_token_id,
+        "bos_token_id": None,
+    }
+    if architecture == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=128, **shared))
+    else:
+        config, kind = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}[
+            architecture
+        ]
+        model = kind(
+            config(
+                hidden_size=32,
+                num_hidden_layers=2,
+                intermediate_size=48,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=128,
+                tie_word_embeddings=architecture == "qwen2",
+                **shared,
+            )
+        )
+    for parameter in model.parameters():  # larger than the usual initialisation: distributions that are not uniform
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.double().eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer([article["text"] for article in shipped_articles("heldout")][:100], vocab_size=400)
+
+
+@pytest.fixture(scope="session", params=["qwen2", "llama", "gpt2"])
+def any_model(request, tokenizer):
+    return micro_model(request.param, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+@pytest.fixture(scope="session")
+def micro_folder(tokenizer, tmp_path_factory):
+    """A model folder as `from_pretrained` reads it: Qwen2 with random weights."""
+    folder = tmp_path_factory.mktemp("micro")
+    micro_model("qwen2", len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).float().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

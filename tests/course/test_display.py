@@ -1,0 +1,65 @@
+"""What reaches the page: pictures with their alt text, tables that escape what a model wrote and read well as text."""
+
+import base64
+import io
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from policy_gradients.course import display as page
+from policy_gradients.course.display import Table, gallery, png_bundle, show
+
+
+def figure_with_alt() -> Figure:
+    figure = Figure(figsize=(3, 2))
+    figure.set_label("A figure without anything in it.")
+    return figure
+
+
+def test_a_picture_carries_its_alt_text_three_times_and_keeps_its_size():
+    for dpi in (40, 120):
+        data, metadata = png_bundle(figure_with_alt(), dpi)
+        assert metadata["image/png"] == {"width": 240, "height": 160, "alt": "A figure without anything in it."}
+        assert data["text/plain"] == "A figure without anything in it."
+        with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
+            assert image.size == (3 * dpi, 2 * dpi)
+            assert image.info["Description"] == "A figure without anything in it."
+
+
+def test_a_notebook_shows_the_picture_and_a_script_prints_the_alt_text(monkeypatch, capsys):
+    show(figure_with_alt())
+    assert capsys.readouterr().out == "A figure without anything in it.\n"
+    shown = []
+    monkeypatch.setattr(page, "in_notebook", lambda: True)
+    monkeypatch.setattr(page, "display", lambda data, **options: shown.append((data, options)))
+    show(figure_with_alt())
+    [(data, options)] = shown
+    assert set(data) == {"image/png", "text/plain"} and options["raw"] and options["metadata"]
+
+
+TABLE = Table(["name", "value", "ok"], [["a<b>", 0.123456, True], ["c", 1200, False], ["d", 3.0, None]])
+
+
+def test_a_table_as_text_is_aligned():
+    assert repr(TABLE).splitlines() == ["name  value  ok", "a<b>  0.123  ✓", "c      1200  ✗", "d         3  –"]
+
+
+def test_a_table_as_html_escapes_its_cells():
+    shown = TABLE._repr_html_()
+    assert "a&lt;b&gt;" in shown and "<b>" not in shown
+    assert shown.count("<tr>") == 4 and '<td align="right">0.123</td>' in shown
+
+
+def test_a_table_without_rows_says_so_and_crooked_rows_are_refused():
+    assert repr(Table(["a"], [])) == "(no rows)" and "(no rows)" in Table(["a"], [])._repr_html_()
+    with pytest.raises(ValueError, match="a row has 2 cells under a header of 1"):
+        Table(["a"], [[1, 2]])
+
+
+def test_a_gallery_marks_every_check_and_shows_spaces_at_the_ends():
+    checks = {"finished": True, "length=3": False}
+    table = gallery([{"text": 'a "b"\n ', "characters": 7, "passed": False, "checks": checks}])
+    assert table.header == ["passes", "finished", "length=3", "characters", "completion"]
+    assert table.rows == [[False, True, False, 7, r'"a \"b\"\n "']]
+    assert repr(gallery([])) == "(no rows)"

@@ -1,0 +1,57 @@
+import math
+
+import pytest
+import torch
+
+from policy_gradients.estimators.log_probs import entropy, kl_divergence, log_probs_and_entropy
+
+LOGITS = torch.tensor([[0.3, -1.2, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+
+
+def test_against_a_hand_computed_distribution():
+    logits = torch.tensor([math.log(0.5), math.log(0.25), math.log(0.25)], dtype=torch.float64).expand(3, 3)
+    log_probs, entropies = log_probs_and_entropy(logits, torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(log_probs.exp(), torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64))
+    torch.testing.assert_close(entropies, torch.full((3,), 1.5 * math.log(2), dtype=torch.float64))
+
+
+def test_gradients():
+    logits = LOGITS.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: log_probs_and_entropy(x, torch.tensor([2, 0])), logits)
+    reference = LOGITS.flip(1).log_softmax(-1)
+    assert torch.autograd.gradcheck(lambda x: kl_divergence(x.log_softmax(-1), reference), logits)
+
+
+def test_minus_log_prob_of_the_sample_has_the_value_of_the_entropy_and_none_of_its_gradient():
+    logits = LOGITS[0].clone().requires_grad_()
+    probabilities = logits.softmax(-1).detach()
+    log_probs, entropies = log_probs_and_entropy(logits.expand(3, 3), torch.arange(3))
+    expected = (probabilities * -log_probs).sum()
+    torch.testing.assert_close(expected, entropies[0])
+    [sampled] = torch.autograd.grad(expected, logits, retain_graph=True)
+    [exact] = torch.autograd.grad(entropies[0], logits)
+    torch.testing.assert_close(sampled, torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert exact.norm() > 0.1
+
+
+def test_kl_is_zero_only_for_equal_distributions_and_not_symmetric():
+    p, q = torch.tensor([0.5, 0.5]).double().log(), torch.tensor([0.9, 0.1]).double().log()
+    assert kl_divergence(p, p).item() == 0
+    assert kl_divergence(p, q).item() == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1))
+    assert kl_divergence(p, q).item() != pytest.approx(kl_divergence(q, p).item(), rel=0.1)
+
+
+def test_impossible_actions_count_nothing():
+    log_pi = torch.tensor([0.0, -math.inf])
+    assert entropy(log_pi).item() == 0
+    assert kl_divergence(log_pi, torch.tensor([math.log(0.5), math.log(0.5)])).item() == pytest.approx(math.log(2))
+
+
+def test_half_precision_is_widened():
+    log_probs, entropies = log_probs_and_entropy(LOGITS.bfloat16(), torch.tensor([0, 1]))
+    assert log_probs.dtype == entropies.dtype == torch.float32
+
+
+def test_shapes_that_do_not_match():
+    with pytest.raises(ValueError, match=r"logits \(2, 3\) and actions \(3,\)"):
+        log_probs_and_entropy(LOGITS, torch.tensor([0, 1, 2]))

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+
+from policy_gradients.evaluation.evaluate import evaluate_run, sample_run, write_report
+from policy_gradients.language.models import ModelError
+from policy_gradients.training.config import preset
+from policy_gradients.training.loop import train
+
+CONTRACT = {
+    "pass_rate", "pass_rate_interval", "mean_reward", "length_rate", "digit_rate", "finished_rate",
+    "distinct_completions", "entropy", "kl_to_reference", "reference_nll_per_token", "heldout_perplexity",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_folder(micro_folder, tmp_path_factory):
+    settings = {"num_prompts": 2, "num_generations": 4, "max_new_tokens": 8, "max_prompt_tokens": 128, "max_steps": 3}
+    config = preset("tiny", model=str(micro_folder), precision="no", learning_rate=1e-2, rule="digits%3=0", **settings)
+    return train(config, tmp_path_factory.mktemp("run") / "run", progress=False)
+
+
+@pytest.fixture(scope="module")
+def report(run_folder):
+    return evaluate_run(run_folder, num_prompts=12, seed=1, reference_samples=60)
+
+
+def test_the_report_keeps_the_contract(report, tmp_path):
+    for side in ("tuned", "reference"):
+        assert set(report[side]) >= CONTRACT
+        low, high = report[side]["pass_rate_interval"]
+        assert 0 <= low <= report[side]["pass_rate"] <= high <= 1
+    assert {"kl_floor", "num_prompts", "seed"} <= set(report)
+    assert len(report["completions"]) == 12
+    write_report(report, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["num_prompts"] == 12
+
+
+def test_the_reference_is_at_no_distance_from_itself(report):
+    reference = report["reference"]
+    assert reference["kl_to_reference"] == pytest.approx(0, abs=1e-4)
+    assert report["tuned"]["kl_to_reference"] > 1e-3
+
+
+def test_the_checks_that_are_marked_are_those_that_count(report):
+    for row in report["completions"]:
+        for side in (row["before"], row["after"]):
+            assert side["passed"] == all(side["checks"].values())
+    assert report["tuned"]["pass_rate"] == sum(row["after"]["passed"] for row in report["completions"]) / 12
+
+
+def test_one_seed_one_report_another_seed_another(run_folder, report):
+    again = evaluate_run(run_folder, num_prompts=12, seed=1, reference_samples=60)
+    assert again == report or json.dumps(again) == json.dumps(report)  # NaN equals NaN as text
+    other = evaluate_run(run_folder, num_prompts=12, seed=2, reference_samples=60)
+    assert [row["excerpt"] for row in other["completions"]] != [row["excerpt"] for row in report["completions"]]
+
+
+def test_another_rule_can_be_evaluated(run_folder):
+    report = evaluate_run(run_folder, num_prompts=3, reference_samples=6, rule="length=5")
+    assert report["rule"] == "length=5"
+    assert set(report["completions"][0]["after"]["checks"]) == {"finished", "length=5"}
+
+
+def test_samples(run_folder):
+    samples = sample_run(run_folder, "The river is long.", n=3)
+    assert len(samples) == 3
+    assert sample_run(run_folder, "The river is long.", n=3) == samples
+
+
+def test_bad_input(run_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"num_prompts must lie in \[1, "):
+        evaluate_run(run_folder, num_prompts=100_000)
+    with pytest.raises(ValueError, match="holds no run"):
+        evaluate_run(tmp_path)
+    with pytest.raises(ValueError, match="n must be at least 1"):
+        sample_run(run_folder, "x", n=0)
+    (tmp_path / "config.json").write_text((run_folder / "config.json").read_text())
+    with pytest.raises(ModelError, match="no trained model yet"):
+        evaluate_run(tmp_path)

@@ -1,0 +1,94 @@
+import json
+import shutil
+import time
+
+import pytest
+import torch
+
+from policy_gradients.language.models import (
+    ModelError,
+    choose_precision,
+    end_token_ids,
+    frozen_copy,
+    load_model,
+    num_parameters,
+)
+
+
+def test_the_shipped_model_loads(recwarn):
+    model, tokenizer = load_model("tiny")
+    assert not model.training
+    assert 1_000_000 < num_parameters(model) < 5_000_000
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert end_token_ids(model, tokenizer) == [0, 2]
+    text = "Any text: naïve, 日本, 12³ 😀"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode("1984")) == 4  # one token a digit
+
+
+def test_frozen_copy_is_apart_and_needs_no_gradient(micro_folder):
+    model, _ = load_model(str(micro_folder))
+    reference = frozen_copy(model)
+    next(model.parameters()).data.zero_()
+    assert next(reference.parameters()).abs().sum() > 0
+    assert not any(p.requires_grad for p in reference.parameters())
+
+
+@pytest.fixture
+def damaged(micro_folder, tmp_path):
+    return shutil.copytree(micro_folder, tmp_path / "model")
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_truncated_weights(damaged):
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ModelError, match=r"cannot be loaded.*is it complete"):
+        load_model(str(damaged))
+
+
+def test_missing_weights(damaged):
+    edit_config(damaged, num_hidden_layers=3)
+    with pytest.raises(ModelError, match=r"damaged: \d+ weights are missing"):
+        load_model(str(damaged))
+
+
+def test_weights_in_pickle_are_not_read(damaged):
+    (damaged / "model.safetensors").unlink()
+    torch.save({}, damaged / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(damaged))
+
+
+def test_not_a_causal_language_model(damaged):
+    edit_config(damaged, architectures=["Qwen2ForSequenceClassification"])
+    with pytest.raises(ModelError, match="no causal language model"):
+        load_model(str(damaged))
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1}'])
+def test_unreadable_config(damaged, content):
+    (damaged / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"no readable config\.json"):
+        load_model(str(damaged))
+
+
+def test_an_unreachable_hub_names_the_offline_alternative(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    start = time.monotonic()
+    with pytest.raises(ModelError, match="--preset tiny"):
+        load_model("nobody/no-such-model")
+    assert time.monotonic() - start < 60  # a bound on hanging, not a timing
+
+
+def test_precision_by_hardware(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert choose_precision(torch.device("cuda")) == "fp16"  # a T4, whatever is_bf16_supported says
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert choose_precision(torch.device("cuda")) == "bf16"
+    monkeypatch.setattr("policy_gradients.language.models.cpu_has_fast_bf16", lambda: False)
+    assert choose_precision(torch.device("cpu")) == "no"

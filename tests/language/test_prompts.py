@@ -1,0 +1,108 @@
+"""Prompts: the instruction is whole, the excerpt is cut to the budget, and the budget is kept."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from policy_gradients.language.prompts import instruction, prompt_ids
+from policy_gradients.language.rules import DigitSum, ExactLength, length_and_digits
+from policy_gradients.language.text import shipped_excerpts
+from policy_gradients.training.pretrain import train_tokenizer
+
+RULE = length_and_digits()
+OPENING = f"<|im_start|>user\n{instruction(RULE)}"
+CLOSING = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(shipped_excerpts("heldout")[:300], vocab_size=600)
+
+
+@pytest.fixture(scope="module")
+def base_tokenizer():
+    """One without a chat template, as gpt2's."""
+    plain = train_tokenizer(shipped_excerpts("heldout")[:300], vocab_size=600)
+    plain.chat_template = None
+    return plain
+
+
+def test_instruction_holds_the_sentence_of_the_rule():
+    assert instruction(ExactLength(12)) == "Continue this text. Write exactly 12 characters."
+    assert instruction(RULE).endswith("Write exactly 64 characters. Use digits whose sum is divisible by 3.")
+
+
+def test_a_short_excerpt_is_kept_whole(tokenizer):
+    text = tokenizer.decode(prompt_ids(tokenizer, RULE, "The moon is a moon.", 200))
+    assert text == f"{OPENING}\nThe moon is a moon.{CLOSING}"
+
+
+def test_template_tokens_are_single_tokens(tokenizer):
+    ids = prompt_ids(tokenizer, RULE, "The moon.", 200)
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 2
+    assert ids.count(tokenizer.eos_token_id) == 1
+
+
+def test_a_long_excerpt_fills_the_budget_from_its_beginning(tokenizer):
+    needed = len(prompt_ids(tokenizer, RULE, "", 1000))
+    filled = 0
+    excerpts = shipped_excerpts("train")[:150]
+    for excerpt in excerpts:
+        whole = len(prompt_ids(tokenizer, RULE, excerpt, 1000))
+        for budget in (needed + 2, needed + 7, needed + 16):  # the line break takes one
+            ids = prompt_ids(tokenizer, RULE, excerpt, budget)
+            best = min(budget, whole)
+            assert best - 2 <= len(ids) <= budget
+            filled += len(ids) == best
+            kept = tokenizer.decode(ids).removeprefix(OPENING).removesuffix(CLOSING).removeprefix("\n")
+            assert excerpt.startswith(kept)
+            assert kept == excerpt or len(ids) < whole
+    assert filled > 0.95 * 3 * len(excerpts)  # the rest lose one token to a space, or to a merge at the cut
+
+
+def test_a_longer_budget_never_keeps_less(tokenizer):
+    excerpt = "Paris is the capital of France, with 2,102,650 residents in January 2023 – Île-de-France."
+    needed = len(prompt_ids(tokenizer, RULE, "", 1000))
+    kept = [len(tokenizer.decode(prompt_ids(tokenizer, RULE, excerpt, needed + extra))) for extra in range(80)]
+    assert kept == sorted(kept)
+    assert kept[0] == len(OPENING + CLOSING) and kept[-1] == len(f"{OPENING}\n{excerpt}{CLOSING}")
+
+
+def test_the_instruction_alone_must_fit(tokenizer):
+    needed = len(prompt_ids(tokenizer, RULE, "", 1000))
+    assert tokenizer.decode(prompt_ids(tokenizer, RULE, "Some text.", needed)) == OPENING + CLOSING
+    message = f"max_tokens={needed - 1} is too small for the instruction, which takes {needed} tokens"
+    with pytest.raises(ValueError, match=message):
+        prompt_ids(tokenizer, RULE, "Some text.", needed - 1)
+    with pytest.raises(ValueError, match="max_tokens=0 is too small"):
+        prompt_ids(tokenizer, RULE, "", 0)
+
+
+@pytest.mark.parametrize("excerpt", ["日本語の文章。" * 20, "🙂🙃" * 40, "e\u0301" * 60, "½³" * 60, " " * 200 + "x"])
+def test_a_cut_never_leaves_half_a_character(tokenizer, excerpt):
+    needed = len(prompt_ids(tokenizer, RULE, "", 1000))
+    for extra in range(12):
+        text = tokenizer.decode(prompt_ids(tokenizer, RULE, excerpt, needed + extra))
+        assert "\ufffd" not in text and text.startswith(OPENING) and text.endswith(CLOSING)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(excerpt=st.text(max_size=120), extra=st.integers(0, 40))
+def test_the_budget_is_kept_whatever_the_excerpt(tokenizer, excerpt, extra):
+    needed = len(prompt_ids(tokenizer, RULE, "", 1000))
+    ids = prompt_ids(tokenizer, RULE, excerpt, needed + extra)
+    assert len(ids) <= needed + extra
+    assert tokenizer.decode(ids).startswith(OPENING)
+
+
+def test_a_base_model_gets_plain_text_and_the_same_budget(base_tokenizer):
+    text = base_tokenizer.decode(prompt_ids(base_tokenizer, RULE, "The moon is a moon.", 200))
+    assert text == f"{instruction(RULE)}\nThe moon is a moon.\n"
+    needed = len(prompt_ids(base_tokenizer, DigitSum(), "", 1000))
+    for extra in (0, 3, 9):
+        ids = prompt_ids(base_tokenizer, DigitSum(), "The moon orbits the Earth in 27.3 days. " * 5, needed + extra)
+        assert needed + extra - 2 <= len(ids) <= needed + extra
+
+
+def test_the_same_prompt_twice_is_the_same(tokenizer):
+    assert prompt_ids(tokenizer, RULE, "The moon.", 90) == prompt_ids(tokenizer, RULE, "The moon.", 90)

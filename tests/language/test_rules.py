@@ -1,0 +1,253 @@
+"""The checkers: what passes, what does not, and what they refuse to be built from."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy_gradients.language.rules import (
+    AllOf,
+    DigitSum,
+    ExactLength,
+    ExactTokens,
+    LastNumberIsPrime,
+    Rule,
+    Words,
+    find_part,
+    length_and_digits,
+    parse_rule,
+    with_tolerance,
+)
+
+EVERY_RULE = [
+    ExactLength(3),
+    DigitSum(),
+    ExactTokens(lambda text: text.split(), 2),
+    LastNumberIsPrime(),
+    Words(required=("cat",), forbidden=("dog",)),
+    length_and_digits(),
+]
+
+
+@pytest.mark.parametrize("rule", EVERY_RULE, ids=lambda rule: rule.name)
+def test_every_rule_has_a_name_a_sentence_and_a_check(rule):
+    assert isinstance(rule, Rule)
+    assert rule.name and rule.sentence.endswith(".")
+    assert rule.check("") is False  # no rule here is satisfied by writing nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("", 0),
+        ("abc", 3),
+        ("abc ", 4),  # nothing is stripped
+        (" abc\n", 5),
+        ("\u00e9", 1),
+        ("e\u0301", 2),  # the same letter as two code points
+        ("🙂", 1),
+        ("👨‍👩‍👧", 5),  # three people and two joiners
+        ("👍🏽", 2),  # a thumb and a skin tone
+        ("日本語", 3),
+    ],
+)
+def test_length_is_counted_in_code_points(text, length):
+    assert ExactLength(max(length, 1)).check(text) is (length > 0)
+    assert not ExactLength(length + 1).check(text)
+    assert ExactLength(100).distance(text) == 100 - length
+
+
+def test_normalisation_changes_the_length():
+    assert ExactLength(4).check("café") and not ExactLength(4).check(unicodedata.normalize("NFD", "café"))
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 5])
+def test_tolerance_is_inclusive_on_both_sides(tolerance):
+    rule = ExactLength(10, tolerance)
+    assert [n for n in range(21) if rule.check("x" * n)] == list(range(10 - tolerance, 11 + tolerance))
+    assert rule.sentence == "Write exactly 10 characters."  # the prompt does not give the curriculum away
+
+
+@pytest.mark.parametrize("text", ["³", "Ⅲ", "٣", "３", "९", "½", "three", ""])
+def test_only_ascii_digits_are_digits(text):
+    assert not DigitSum().check(text)
+    assert DigitSum().check(text + "3")
+    assert not DigitSum().check(text + "4")
+
+
+def test_a_sum_of_zero_needs_a_digit():
+    assert DigitSum().check("0")
+    assert not DigitSum().check("no digits, sum zero")
+
+
+@settings(deadline=None)
+@given(st.text(), st.integers(1, 12), st.data())
+def test_digit_sum_against_brute_force(text, divisor, data):
+    residue = data.draw(st.integers(0, divisor - 1))
+    values = {str(value): value for value in range(10)}
+    found = [values[character] for character in text if character in values]
+    assert DigitSum(divisor, residue).check(text) == (len(found) > 0 and sum(found) % divisor == residue)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="0123456789 a³", min_size=1))
+def test_exactly_one_residue_holds_where_there_is_a_digit(text):
+    holds = [DigitSum(3, residue).check(text) for residue in range(3)]
+    assert sum(holds) == (1 if set(text) & set("0123456789") else 0)
+
+
+def test_token_count_uses_the_given_encoder():
+    rule = ExactTokens(lambda text: list(text.encode()), 3)
+    assert rule.check("abc") and rule.check("日") and not rule.check("ab")
+    assert rule.name == "tokens=3" and rule.sentence == "Write exactly 3 tokens."
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("in 1987 and 7", True),
+        ("7 and 8", False),
+        ("no number", False),
+        ("", False),
+        ("0", False),
+        ("1", False),
+        ("2", True),
+        ("000", False),
+        ("007", True),
+        ("3.14", False),  # the last run of digits is 14
+        ("-13", True),
+        ("9", False),
+        ("7³", True),  # the superscript is no digit
+        ("1000003", True),
+        ("999999999989", True),
+        ("3825123056546413051", False),  # strong pseudoprime to every prime base up to 23
+        ("318665857834031151167461", False),  # ... up to 37
+        ("0" * 5000 + "7", True),  # longer than int() takes
+        ("9" * 25, False),
+        ("7" * 5000, False),
+    ],
+)
+def test_last_number_is_prime(text, passes):
+    assert LastNumberIsPrime().check(text) is passes
+
+
+def test_primes_against_a_sieve():
+    limit = 3000
+    sieve = [number >= 2 for number in range(limit)]
+    for number in range(2, limit):
+        for multiple in range(number * number, limit, number):
+            sieve[multiple] = False
+    assert [LastNumberIsPrime().check(f"it was {number}.") for number in range(limit)] == sieve
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_last_number_never_raises(text):
+    LastNumberIsPrime().check(text)
+
+
+def test_words_are_whole_and_case_does_not_matter():
+    rule = Words(required=("cat", "Tree"), forbidden=("dog",))
+    assert rule.check("A CAT, in a tree.")
+    assert not rule.check("A catalogue of trees.")
+    assert not rule.check("cat tree Dog")
+    assert rule.check("cat tree dogma")
+    assert rule.sentence == 'Use "cat" and "Tree". Do not use "dog".'
+    assert rule.name == "+cat,+Tree,-dog"
+    assert Words(forbidden=("a", "b", "c")).sentence == 'Do not use "a", "b" or "c".'
+
+
+def test_all_of_needs_every_part_at_once():
+    rule = length_and_digits(5)
+    assert rule.check("ab 12") and rule.check("12   ")
+    assert not rule.check("ab 11") and not rule.check("ab 12 ") and not rule.check("abcde")
+    assert rule.name == "length=5&digits%3=0"
+    assert rule.sentence == "Write exactly 5 characters. Use digits whose sum is divisible by 3."
+    assert rule == AllOf((ExactLength(5), DigitSum(3)))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80), st.integers(1, 70), st.integers(1, 9))
+def test_the_default_rule_is_the_two_sentences_of_its_definition(text, characters, divisor):
+    digits = [int(character) for character in text if character in "0123456789"]
+    expected = len(text) == characters and digits != [] and sum(digits) % divisor == 0
+    assert length_and_digits(characters, divisor).check(text) == expected
+
+
+def test_with_tolerance_widens_lengths_only_and_leaves_the_original():
+    rule = AllOf((AllOf((ExactLength(8), DigitSum())), Words(required=("a",))))
+    wide = with_tolerance(rule, 2)
+    assert find_part(wide, ExactLength) == ExactLength(8, 2)
+    assert find_part(wide, DigitSum) == DigitSum() and find_part(wide, Words) == Words(required=("a",))
+    assert find_part(rule, ExactLength) == ExactLength(8)
+    assert with_tolerance(wide, 0) == rule
+    assert with_tolerance(DigitSum(), 5) == DigitSum()
+
+
+def test_find_part_says_none_where_there_is_none():
+    assert find_part(DigitSum(), ExactLength) is None
+    assert find_part(length_and_digits(), Words) is None
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ExactLength(64),
+        DigitSum(7, 2),
+        LastNumberIsPrime(),
+        Words(("cat", "tree"), ("dog",)),
+        length_and_digits(),
+        AllOf((ExactLength(9), DigitSum(), LastNumberIsPrime(), Words(forbidden=("the",)))),
+    ],
+    ids=lambda rule: rule.name,
+)
+def test_a_name_is_enough_to_rebuild_the_rule(rule):
+    assert parse_rule(rule.name) == rule
+
+
+def test_parse_rule_allows_spaces_around_the_joiner():
+    assert parse_rule(" length=64 & digits%3=0 ") == length_and_digits()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "unknown rule ''"),
+        ("length", "unknown rule 'length'"),
+        ("length=64&", "unknown rule ''"),
+        ("length=64.5", "unknown rule"),
+        ("length=0", "at least 1, got 0"),
+        ("length=-3", "at least 1, got -3"),
+        ("digits%0=0", "at least 1, got 0"),
+        ("digits%3=3", r"residue must lie in \[0, 3\), got 3"),
+        ("+cat,-Cat", "both required and forbidden"),
+    ],
+)
+def test_parse_rule_says_what_is_wrong(spec, message):
+    with pytest.raises(ValueError, match=message):
+        parse_rule(spec)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ExactLength(0), "ExactLength: characters must be a whole number of at least 1, got 0"),
+        (lambda: ExactLength(64.0), "whole number"),
+        (lambda: ExactLength(True), "whole number"),
+        (lambda: ExactLength(64, -1), "tolerance must not be negative, got -1"),
+        (lambda: DigitSum(0), "DigitSum: divisor must be a whole number of at least 1, got 0"),
+        (lambda: DigitSum(3, 3), r"residue must lie in \[0, 3\), got 3"),
+        (lambda: DigitSum(3, -1), "residue must lie in"),
+        (lambda: ExactTokens(str.split, 0), "ExactTokens: tokens"),
+        (lambda: Words(), "at least one required or forbidden word"),
+        (lambda: Words(("Cat",), ("cat",)), r"\['cat'\] both required and forbidden"),
+        (lambda: Words(required=("New York",)), "'New York' is not one word"),
+        (lambda: Words(forbidden=("don't",)), "is not one word"),
+        (lambda: Words(required=("",)), "'' is not one word"),
+        (lambda: AllOf(()), "at least one rule"),
+    ],
+)
+def test_rules_that_nothing_can_satisfy_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+
+from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
+from policy_gradients.language.models import frozen_copy
+from policy_gradients.language.rollout import generate
+from policy_gradients.language.scoring import CompletionScorer, TokenScores, plain_perplexity
+
+PROMPTS = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
+END = [1, 2]
+
+
+@pytest.fixture(scope="module")
+def rollout(any_model):
+    numbers = torch.rand(12, 9, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    rollout = generate(any_model, PROMPTS, 4, numbers, [*END, *range(20, 60)], pad_id=0)
+    assert len(set(rollout.mask.sum(1).tolist())) > 2  # ragged, or the tests below prove little
+    return rollout
+
+
+def reference_of(model):
+    reference = frozen_copy(model)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in reference.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return reference
+
+
+def plain_scores(model, reference, rollout, temperature):
+    """Each completion alone behind its whole prompt: no cache, no sharing, no padding, full logits."""
+    shape = rollout.mask.shape
+    rows = {"log_probs": [], "entropy": [], "kl": []}
+    for row in range(shape[0]):
+        prompt = PROMPTS[row // rollout.num_generations]
+        completion = rollout.completion_ids[row, : int(rollout.mask[row].sum())]
+        ids = torch.cat([torch.tensor(prompt), completion]).unsqueeze(0)
+        logits = model(ids).logits[0, len(prompt) - 1 : -1] / temperature
+        with torch.no_grad():
+            reference_logits = reference(ids).logits[0, len(prompt) - 1 : -1] / temperature
+        log_probs, entropy = log_probs_and_entropy(logits.float(), completion)
+        kl = kl_divergence(logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1))
+        for name, values in (("log_probs", log_probs), ("entropy", entropy), ("kl", kl)):
+            rows[name].append(torch.cat([values, values.new_zeros(shape[1] - len(values))]))
+    return TokenScores(**{name: torch.stack(values) for name, values in rows.items()})
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_shared_prefix_and_chunks_equal_the_plain_forward_in_value_and_gradient(any_model, rollout, temperature):
+    reference = reference_of(any_model)
+    scorer = CompletionScorer(any_model, chunk_size=7)
+    gradients = []
+    for score in (
+        lambda: scorer(rollout, temperature, reference),
+        lambda: plain_scores(any_model, reference, rollout, temperature),
+    ):
+        scores = score()
+        any_model.zero_grad()
+        weights = torch.linspace(-1, 1, scores.log_probs.numel()).view_as(scores.log_probs)
+        (weights * (scores.log_probs + 0.3 * scores.entropy + 0.2 * scores.kl)).sum().backward()
+        gradients.append((scores, [p.grad.clone() for p in any_model.parameters() if p.grad is not None]))
+    (shared, shared_gradients), (plain, plain_gradients) = gradients
+    for name in ("log_probs", "entropy", "kl"):
+        torch.testing.assert_close(getattr(shared, name), getattr(plain, name), atol=1e-5, rtol=1e-5)
+    assert len(shared_gradients) == len(plain_gradients)
+    for a, b in zip(shared_gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_without_a_reference_the_divergence_is_zero(any_model, rollout):
+    scores = CompletionScorer(any_model)(rollout)
+    assert (scores.kl == 0).all()
+    assert (scores.log_probs[rollout.mask == 0] == 0).all()
+
+
+def test_a_policy_is_at_no_distance_from_itself(any_model, rollout):
+    scores = CompletionScorer(any_model)(rollout, 1.0, frozen_copy(any_model))
+    assert scores.kl.abs().max().item() < 1e-6
+
+
+def test_perplexity_against_one_text_at_a_time(any_model, tokenizer):
+    texts = ["The river is long.", "A city in the north of the country, known since 1204.", "It was."]
+    total = count = 0.0
+    for text in texts:
+        ids = torch.tensor([[tokenizer.pad_token_id, *tokenizer.encode(text)]])
+        with torch.no_grad():
+            log_probs = any_model(ids).logits[0, :-1].log_softmax(-1)
+        total -= log_probs.gather(1, ids[0, 1:, None]).sum().item()
+        count += ids.shape[1] - 1
+    assert plain_perplexity(any_model, tokenizer, texts, batch_size=2) == pytest.approx(
+        math.exp(total / count), rel=1e-9
+    )

@@ -1,0 +1,110 @@
+"""The loss of the loop against an exact answer: every pair of completions of a small tree, enumerated."""
+
+import itertools
+
+import pytest
+import torch
+
+from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.losses import token_weights
+from policy_gradients.language.scoring import TokenScores
+from policy_gradients.training.config import TrainConfig
+from policy_gradients.training.loop import Batch, loss_per_token
+
+END, SYMBOLS, LONGEST = 0, 3, 3
+BETA, BONUS = 0.3, 0.2
+
+
+def completions():
+    """Every sequence that ends with END or is cut at LONGEST tokens, as tuples."""
+    for length in range(1, LONGEST + 1):
+        for body in itertools.product(range(1, SYMBOLS), repeat=length - 1):
+            for last in range(SYMBOLS) if length == LONGEST else [END]:
+                yield (*body, last)
+
+
+ALL = list(completions())
+PREFIXES = sorted({sequence[:t] for sequence in ALL for t in range(len(sequence))})
+MASK = torch.tensor([[float(t < len(s)) for t in range(LONGEST)] for s in ALL], dtype=torch.float64)
+# a reward that depends on the first token, on the length and on ending: nothing that one step could see alone
+REWARDS = torch.tensor([float(s[0] == 1) + 0.5 * len(s) - 0.7 * (s[-1] == END) for s in ALL], dtype=torch.float64)
+
+
+def scores_of(logits, reference_logits):
+    """TokenScores of every completion under a table of logits, (prefixes, SYMBOLS)."""
+    rows = {"log_probs": [], "entropy": [], "kl": []}
+    for sequence in ALL:
+        index = [PREFIXES.index(sequence[:t]) for t in range(len(sequence))]
+        log_probs, entropy = log_probs_and_entropy(logits[index], torch.tensor(sequence))
+        kl = kl_divergence(logits[index].log_softmax(-1), reference_logits[index].log_softmax(-1))
+        for name, values in (("log_probs", log_probs), ("entropy", entropy), ("kl", kl)):
+            rows[name].append(torch.cat([values, values.new_zeros(LONGEST - len(values))]))
+    return TokenScores(**{name: torch.stack(values) for name, values in rows.items()})
+
+
+def pick(scores, rows):
+    return TokenScores(scores.log_probs[rows], scores.entropy[rows], scores.kl[rows])
+
+
+@pytest.fixture
+def tables():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(len(PREFIXES), SYMBOLS, generator=generator, dtype=torch.float64).requires_grad_()
+    reference = torch.randn(len(PREFIXES), SYMBOLS, generator=generator, dtype=torch.float64)
+    return logits, reference
+
+
+def expected_loss_gradient(logits, reference, bonus, **settings):
+    """E over all pairs of completions of the gradient of the loop's loss, with groups of two."""
+    config = TrainConfig(num_generations=2, max_new_tokens=LONGEST, **settings)
+    scores = scores_of(logits, reference)
+    probabilities = scores.log_probs.sum(1).exp().detach()
+    total = torch.zeros((), dtype=torch.float64)
+    for i, j in itertools.product(range(len(ALL)), repeat=2):
+        rows = torch.tensor([i, j])
+        batch = Batch(None, REWARDS[rows].view(1, 2), 2, int(MASK[rows].sum()), BETA, bonus)
+        pair = pick(scores, rows)
+        per_token = loss_per_token(pair, pair.log_probs.detach(), MASK[rows], batch.rewards, batch, config)
+        weights = token_weights(MASK[rows], config.aggregation, 2, batch.tokens, LONGEST)
+        total = total + probabilities[i] * probabilities[j] * (weights * per_token).sum()
+    return torch.autograd.grad(total, logits)[0]
+
+
+def exact_gradient(logits, reference, bonus):
+    """-∇(E[R] - β KL) / LONGEST, by autograd through the enumeration; the bonus is along the sampled states."""
+    scores = scores_of(logits, reference)
+    probabilities = scores.log_probs.sum(1).exp()
+    reference_log_probs = scores_of(reference, reference).log_probs.sum(1)
+    divergence = (probabilities * (scores.log_probs.sum(1) - reference_log_probs)).sum()
+    entropy = (probabilities.detach() * (scores.entropy * MASK).sum(1)).sum()
+    objective = (probabilities * REWARDS).sum() - BETA * divergence + bonus * entropy
+    return -torch.autograd.grad(objective, logits)[0] / LONGEST
+
+
+def test_the_tree_is_whole(tables):
+    logits, reference = tables
+    assert len(ALL) == 15
+    assert scores_of(logits, reference).log_probs.sum(1).exp().sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("bonus", [0.0, BONUS])
+def test_the_default_loss_is_an_unbiased_gradient_of_reward_minus_divergence(tables, bonus):
+    expected = expected_loss_gradient(*tables, bonus)
+    torch.testing.assert_close(expected, exact_gradient(*tables, bonus), atol=1e-12, rtol=0)
+
+
+def test_the_mean_of_the_own_group_scales_the_reward_part(tables, monkeypatch):
+    """mean: (1 - 1/G) times leave-one-out, so that β weighs more against the reward; not what a β is meant to be."""
+    gap = expected_loss_gradient(*tables, 0.0, baseline="mean") - exact_gradient(*tables, 0.0)
+    assert gap.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("settings", [{"scale": "std"}, {"aggregation": "sequence"}])
+def test_group_std_and_sequence_means_follow_another_objective(tables, settings):
+    gap = expected_loss_gradient(*tables, 0.0, **settings) - exact_gradient(*tables, 0.0)
+    assert gap.abs().max() > 1e-2
+
+
+def test_the_clipped_loss_has_the_same_gradient_at_the_first_update(tables):
+    once, clipped = (expected_loss_gradient(*tables, 0.0, updates_per_batch=n) for n in (1, 2))
+    torch.testing.assert_close(once, clipped, atol=1e-12, rtol=0)

@@ -1,0 +1,255 @@
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from policy_gradients.language.rewards import RewardError
+from policy_gradients.training import loop
+from policy_gradients.training.config import preset
+from policy_gradients.training.loop import kl_weight, learning_rate, prepare, train, train_step
+from policy_gradients.training.run_folder import read_metrics
+
+
+@pytest.fixture
+def config(micro_folder):
+    return preset(
+        "tiny",
+        model=str(micro_folder),
+        num_prompts=4,
+        num_generations=4,
+        max_new_tokens=6,
+        max_prompt_tokens=128,
+        max_steps=4,
+        save_every=2,
+        precision="no",
+        micro_batch_prompts=3,
+        learning_rate=1e-3,
+    )
+
+
+def number_of_e(completions):
+    """A dense reward that a random model can earn."""
+    return [float(c.text.count("e")) for c in completions]
+
+
+def comparable(rows):
+    timing = ("seconds", "tokens_per_second", "elapsed")
+    return [{k: v for k, v in row.items() if not k.startswith(timing)} for row in rows]
+
+
+def weights_of(folder):
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def assert_same_run(one, other):
+    a, b = (comparable(read_metrics(folder / "metrics.jsonl")) for folder in (one, other))
+    assert json.dumps(a) == json.dumps(b)  # as text: NaN equals NaN
+    for name, weight in weights_of(one).items():
+        assert torch.equal(weight, weights_of(other)[name]), name
+
+
+@pytest.fixture
+def finished(config, tmp_path):
+    return train(config, tmp_path / "whole", reward_function=number_of_e, progress=False)
+
+
+def test_a_run_moves_the_weights_and_logs_every_step(config, finished):
+    rows = read_metrics(finished / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(row["grad_norm"] > 0 for row in rows)
+    before = load_file(f"{config.model}/model.safetensors")
+    moved = [name for name, weight in weights_of(finished).items() if not torch.equal(weight, before[name])]
+    assert len(moved) > 10
+    assert sorted(p.name for p in finished.iterdir()) == [
+        "checkpoint-000002", "checkpoint-000004", "config.json", "metrics.jsonl", "model",
+    ]  # fmt: skip
+
+
+def test_two_runs_with_one_seed_agree_and_another_seed_differs(config, finished, tmp_path):
+    again = train(config, tmp_path / "again", reward_function=number_of_e, progress=False)
+    assert_same_run(finished, again)
+    other = preset("tiny", **{**config.__dict__, "seed": 1})
+    train(other, tmp_path / "other", reward_function=number_of_e, progress=False)
+    assert comparable(read_metrics(tmp_path / "other/metrics.jsonl")) != comparable(
+        read_metrics(finished / "metrics.jsonl")
+    )
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, 3])
+def test_an_interrupted_run_resumes_exactly(config, finished, tmp_path, monkeypatch, cut_at):
+    def interrupted(run, step):
+        if step == cut_at:
+            raise KeyboardInterrupt
+        return train_step(run, step)
+
+    folder = tmp_path / "cut"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "train_step", interrupted)
+        train(config, folder, reward_function=number_of_e, progress=False)
+    train(config, folder, resume=True, reward_function=number_of_e, progress=False)
+    assert_same_run(finished, folder)
+
+
+def test_the_curriculum_is_part_of_a_checkpoint(config, tmp_path):
+    folder = train(config, tmp_path / "run", progress=False)
+    resumed = prepare(config)
+    resumed.curriculum.tolerance = 99
+    assert loop.RunFolder(folder, config, resume=True).restore(resumed) == 4
+    assert 0 <= resumed.curriculum.tolerance <= 16
+
+
+def test_micro_batches_change_nothing(config, tmp_path):
+    rows = {}
+    for size in (1, 4):
+        run = prepare(preset("tiny", **{**config.__dict__, "micro_batch_prompts": size}), number_of_e)
+        rows[size] = [train_step(run, step) for step in range(2)]
+    for one, whole in zip(rows[1], rows[4], strict=True):
+        for key in ("loss", "grad_norm", "entropy", "kl", "train_reward"):
+            assert one[key] == pytest.approx(whole[key], rel=1e-4, abs=1e-6), key
+
+
+def test_learning_goes_toward_reward(config):
+    run = prepare(
+        preset("tiny", **{**config.__dict__, "max_steps": 40, "kl_weight": 0.0, "kl_success_weight": 0.0}), number_of_e
+    )
+    rewards = [train_step(run, step)["train_reward"] for step in range(40)]
+    assert sum(rewards[-8:]) > 2 * sum(rewards[:8])
+
+
+def test_a_strong_divergence_price_keeps_the_policy_home(config):
+    run = prepare(preset("tiny", **{**config.__dict__, "kl_weight": 50.0, "kl_success_weight": 50.0}), number_of_e)
+    assert [train_step(run, step) for step in range(4)][-1]["kl"] < 0.05
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_several_updates_a_batch(config, updates):
+    run = prepare(preset("tiny", **{**config.__dict__, "updates_per_batch": updates}), number_of_e)
+    assert math.isfinite(train_step(run, 0)["loss"])
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"), [(lambda c: [0.0], "1 rewards for 16"), (lambda c: [float("nan")] * len(c), "returned nan")]
+)
+def test_a_broken_reward_function_fails_before_training(config, tmp_path, reward, message):
+    with pytest.raises(RewardError, match=message):
+        train(config, tmp_path / "run", reward_function=reward, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_constant_reward_warns_before_training(config, caplog):
+    with caplog.at_level(logging.WARNING):
+        prepare(config, lambda completions: [1.0] * len(completions))
+    assert "a constant reward has no gradient" in caplog.text
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(config, caplog):
+    run = prepare(config, number_of_e)
+    before = {name: p.clone() for name, p in run.model.named_parameters()}
+    run.accelerator.clip_grad_norm_ = lambda parameters, limit: torch.tensor(math.nan)
+    train_step(run, 0)
+    assert all(torch.equal(p, before[name]) for name, p in run.model.named_parameters())
+    assert "not finite" in caplog.text
+
+
+def test_schedules():
+    config = preset("tiny", max_steps=90, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1,
+                    kl_weight=0.01, kl_success_weight=0.05)  # fmt: skip
+    rates = [learning_rate(config, step) for step in range(90)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[59] == 1.0 and rates[89] == pytest.approx(0.1)
+    assert kl_weight(config, 0.0) == 0.01 and kl_weight(config, 1.0) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("problem", ["other run", "foreign files", "other settings", "nothing to resume", "a file"])
+def test_an_output_folder_is_never_overwritten(config, tmp_path, problem):
+    folder, resume, message = tmp_path / "run", False, "not empty"
+    if problem == "a file":
+        folder.write_text("mine")
+        message = "is a file"
+    elif problem == "foreign files":
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("mine")
+    elif problem == "nothing to resume":
+        resume, message = True, "holds no run"
+    else:
+        loop.RunFolder(folder, config, resume=False).open(0)
+        if problem == "other settings":
+            resume, message = True, "seed is 0, not 5"
+            config = preset("tiny", **{**config.__dict__, "seed": 5})
+    with pytest.raises(ValueError, match=message):
+        train(config, folder, resume=resume, progress=False)
+
+
+def test_a_damaged_checkpoint_is_refused(config, finished):
+    weights = finished / "checkpoint-000004" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="checkpoint-000004 is damaged"):
+        train(config, finished, resume=True, reward_function=number_of_e, progress=False)
+
+
+def test_pickled_code_in_a_checkpoint_is_not_run(config, finished, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"state": Evil()}, finished / "checkpoint-000004" / "optimizer.pt")
+    with pytest.raises(ValueError, match="damaged"):
+        train(config, finished, resume=True, reward_function=number_of_e, progress=False)
+    assert not (tmp_path / "owned").exists()
+
+
+def command(config, folder, *more):
+    settings = {k: v for k, v in config.__dict__.items() if v != getattr(preset("tiny"), k)}
+    options = [text for k, v in settings.items() for text in (f"--{k.replace('_', '-')}", str(v))]
+    return ["-m", "policy_gradients", "train", "--output-dir", str(folder), "--no-progress", *options, *more]
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(config, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    ]
+    rows = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        port = ["--main_process_port", "0"]
+        subprocess.run(
+            [*launch, *port, "--num_processes", str(processes), *command(config, folder)], check=True, env=environment
+        )
+        rows[processes] = comparable(read_metrics(folder / "metrics.jsonl"))
+    assert len(rows[1]) == 4
+    for one, two in zip(rows[1], rows[2], strict=True):
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert two[key] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), key
+    for name, weight in weights_of(tmp_path / "1").items():
+        torch.testing.assert_close(weights_of(tmp_path / "2")[name], weight, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_exactly(config, tmp_path):
+    config = preset("tiny", **{**config.__dict__, "max_steps": 12})
+    whole = train(config, tmp_path / "whole", progress=False)
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, *command(config, folder)])
+    while process.poll() is None and not list(folder.glob("checkpoint-*")):
+        time.sleep(0.01)
+    process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.wait()
+    train(config, folder, resume=True, progress=False)
+    assert_same_run(whole, folder)

@@ -1,0 +1,144 @@
+"""Build, check and run the notebooks: notebooks/scripts/X.py is the source, and notebooks/X.ipynb is made from it.
+
+    python tools/nb.py build [X ...]    write the notebooks anew; a cell whose source did not change keeps its output
+    python tools/nb.py check [X ...]    fail unless every notebook is, byte for byte, what `build` and `run` leave
+    python tools/nb.py run   [X ...]    build, execute from top to bottom, write
+
+Changing a cell does not make the outputs of later cells stale here, though it may in truth: release with `run`.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+HEADER = "format_name: percent"  # without it jupytext guesses the format, and may take the pair for no pair
+# What an output would tell about the machine it was made on: homes, installed files, temporary cell files.
+MACHINE = re.compile(r"/(home|Users|root)/|[A-Z]:\\+Users\\|(site|dist)-packages|ipykernel_\d+")
+CHECKOUT = str(Path(__file__).resolve().parents[1])
+
+
+def built(script, notebook):
+    """The notebook that `script` means, with those outputs of the old `notebook` whose cells are still the same."""
+    nb = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    kept = defaultdict(list)  # source -> cells, in order: a source may occur twice
+    if notebook.exists():
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            kept[cell.cell_type, cell.source].append(cell)
+    for cell in nb.cells:
+        same = kept[cell.cell_type, cell.source]
+        if cell.cell_type == "code" and same:
+            old = same.pop(0)
+            cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    return normalised(nb)
+
+
+def normalised(nb):
+    """Only what depends on the script and on what it printed: no random ids, times, versions or widget state."""
+    nb.nbformat, nb.nbformat_minor = 4, 5
+    nb.metadata = {key: nb.metadata[key] for key in ("accelerator", "colab") if key in nb.metadata}
+    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nb.metadata["language_info"] = {"name": "python"}
+    for number, cell in enumerate(nb.cells):
+        cell.id = f"c{number:02}"
+        for key in ("execution", "lines_to_next_cell"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":  # a widget without its state is an error message on GitHub
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    return nb
+
+
+def text(nb):
+    return nbformat.writes(nb) + "\n"
+
+
+def faults(script, notebook):
+    """What is wrong with a pair, in words; nothing if all is well."""
+    if HEADER not in script.read_text(encoding="utf-8"):
+        yield f"{script.name} has no jupytext header with `{HEADER}`"
+    if not notebook.exists():
+        yield "the notebook does not exist: build it"
+        return
+    if notebook.read_bytes() != text(built(script, notebook)).encode():
+        yield "the notebook is not what its script builds (edited by hand, or the script changed): build it"
+    nb = nbformat.read(notebook, as_version=4)
+    if "widgets" in nb.metadata:
+        yield "it holds metadata.widgets, which GitHub refuses to show"
+    for cell in nb.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        tags = cell.metadata.get("tags", [])
+        if cell.execution_count is None and "skip-execution" not in tags:
+            yield f"cell {cell.id} was not executed"
+        for output in cell.outputs:
+            if output.output_type == "error" and "raises-exception" not in tags:
+                yield f"cell {cell.id} ends in {output.ename}: {output.evalue}"
+            data = output.get("data") or {"text": output.get("text", output.get("traceback"))}
+            shown = "\n".join(str(value) for mime, value in data.items() if not mime.startswith("image/"))
+            if found := MACHINE.search(shown) or re.search(re.escape(CHECKOUT) + r"\b", shown):
+                yield f"cell {cell.id} shows a path of the machine it ran on: …{found.group()}…"
+
+
+def run(script, notebook, timeout):
+    """Execute in the notebook's own folder, as Jupyter does; the old notebook stays if a cell fails."""
+    nb = built(script, notebook)
+    client = NotebookClient(
+        nb,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(notebook.parent)}},
+        coalesce_streams=True,  # one output a stream; of a progress bar, its last state
+        record_timing=False,
+    )
+    start = time.perf_counter()
+    client.execute()
+    write(notebook, normalised(nb))
+    print(f"{notebook.stem}: {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def write(notebook, nb):
+    notebook.write_text(text(nb), encoding="utf-8", newline="\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("build", "check", "run"))
+    parser.add_argument("names", nargs="*", help="notebooks, as a name or a path of either file (default: all)")
+    parser.add_argument("--folder", type=Path, default=Path(CHECKOUT, "notebooks"), help="default: %(default)s")
+    parser.add_argument("--timeout", type=int, default=1800, help="seconds that one cell may take (default: 1800)")
+    args = parser.parse_args()
+
+    pairs = {script.stem: (script, args.folder / f"{script.stem}.ipynb") for script in args.folder.glob("scripts/*.py")}
+    names = sorted({Path(name).stem for name in args.names} or pairs)
+    if not names or not pairs.keys() >= set(names):  # nothing to check is no success
+        parser.error(f"{args.folder / 'scripts'} has no {', '.join(set(names) - pairs.keys()) or 'scripts'}")
+
+    problems = []
+    for name in names:
+        script, notebook = pairs[name]
+        if args.action == "build":
+            write(notebook, built(script, notebook))
+        elif args.action == "check":
+            problems += [f"{name}: {fault}" for fault in faults(script, notebook)]
+        else:
+            try:
+                run(script, notebook, args.timeout)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                problems.append(f"{name}: {error}")
+    if args.action == "check" and not args.names:
+        stray = sorted(path for path in args.folder.glob("*.ipynb") if path.stem not in pairs)
+        problems += [f"{path.stem}: a notebook without a script" for path in stray]
+    print(*problems or [f"{args.action}: {len(names)} notebooks, all well"], sep="\n")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
