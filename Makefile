@@ -18,7 +18,7 @@ ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: help run test lint notebooks check-notebooks clean
+.PHONY: help run results test lint notebooks check-notebooks clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -27,6 +27,14 @@ help: ## list these targets
 run: $(READY) ## train the tiny model with GRPO, then compare it with its reference (SEED=0, RUN_DIR=runs/tiny-<time>)
 	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)
 	$(BIN)/policy-gradients evaluate $(RUN_DIR) --num-prompts 100 --seed 1 --json $(RUN_DIR)/report.json
+
+results: $(READY) ## redo results/: the tiny preset with three seeds, each evaluated on 100 held-out prompts
+	for seed in 0 1 2; do \
+		$(BIN)/policy-gradients train --preset tiny --output-dir runs/results/seed-$$seed --seed $$seed && \
+		$(BIN)/policy-gradients evaluate runs/results/seed-$$seed --json runs/results/seed-$$seed/report.json && \
+		mkdir -p results/tiny/seed-$$seed && \
+		cp runs/results/seed-$$seed/*.json runs/results/seed-$$seed/*.jsonl runs/results/seed-$$seed/*.png results/tiny/seed-$$seed/ \
+		|| exit 1; done
 
 test: lint check-notebooks ## lint, notebooks against their scripts, every test
 	$(BIN)/pytest

@@ -5,7 +5,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from policy_gradients.language.text import shipped_articles
 from policy_gradients.training.pretrain import train_tokenizer
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # micro models are faster on one, and runs repeat bit by bit
 
 
 def micro_model(architecture: str, vocab_size: int, eos_token_id: int, pad_token_id: int):

@@ -57,6 +57,7 @@ from pathlib import Path
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from transformers.utils.logging import disable_progress_bar
 
 from policy_gradients.course.display import Table, gallery, show
 from policy_gradients.course.figures import before_after, reward_against_kl
@@ -78,6 +79,8 @@ from policy_gradients.language.scoring import CompletionScorer
 from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.training.config import preset
 from policy_gradients.training.loop import train
+
+disable_progress_bar()  # of loading a model, which takes a second here
 
 # %% [markdown]
 # ## 1. A policy to examine
@@ -410,7 +413,8 @@ Table(["policy", "pass@1", "pass@2", "pass@4", "pass@8"], rows)
 # training has to beat: at the strict rate p, about 1/p attempts buy one pass, and the fluency is the reference's own.
 
 # %%
-print(f"the reference needs about {1 / p:.0f} attempts for one pass; p was estimated from 1000 samples")
+about = "about" if report["reference_pass_rate"] else "more than"
+print(f"for one pass, the reference needs {about} {1 / p:.0f} attempts")
 
 # %% [markdown]
 # ## 10. The full runs

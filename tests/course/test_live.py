@@ -105,6 +105,16 @@ def test_holes_in_the_values_are_gaps(page):
     assert plot._curves[0][0].get_ylim()[0] == 0 and plot._curves[1][0].get_ylim()[0] < -1
 
 
+def test_axes_follow_curves_that_grow_and_start_at_nothing(page):
+    with LivePlot("kl | kl_weight", "strict_rate", every=0) as plot:
+        for step in range(30):
+            plot.log(step, kl=0.01 * 2**step, kl_weight=0.02, strict_rate=0.1)
+            page.now += 1
+            for axes, key, line in plot._curves:
+                low, high = axes.get_ylim()
+                assert low == 0 and high >= line.get_ydata().max(), (step, key)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_board_that_saw_no_step_draws_all_the_same(page):
     with LivePlot("kl", total=3) as plot:

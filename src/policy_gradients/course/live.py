@@ -94,7 +94,7 @@ class LivePlot:
                 axes.relim()
                 axes.autoscale_view(scalex=False)
                 if not (values < 0).any():  # a curve that seems to fall to the bottom should be falling to nothing
-                    axes.set_ylim(bottom=0)
+                    axes.set_ylim(bottom=0, auto=True)
             if len(steps):
                 axes.set_xlim(steps.min() - 0.5, max(self.total or 0, steps.max()) + 0.5)
         self.figure.suptitle(self._status(), x=0.01, ha="left", fontsize=9.5)
@@ -123,7 +123,17 @@ def _panel(axes: Axes, panel: str) -> list[tuple[Axes, str, Line2D]]:
         raise ValueError(f"panel {panel!r} names no value on its left axis")
     curves = [_curve(axes, key, index) for index, key in enumerate(keys)]
     if len(keys) > 1:
-        axes.legend(loc="best", frameon=False, fontsize=7.5)
+        axes.legend(  # above the curves, where a title would stand
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.2,
+            ncols=len(keys),
+            handlelength=1.4,
+            handletextpad=0.4,
+            columnspacing=0.9,
+            frameon=False,
+            fontsize=7.5,
+        )
     else:
         axes.set_title(_name(keys[0]), fontsize=8.5)
     if right_keys:

@@ -18,6 +18,8 @@ def prompt_ids(tokenizer: Any, rule: Rule, excerpt: str, max_tokens: int) -> lis
     Raises:
         ValueError: the instruction alone does not fit.
     """
+    for special in tokenizer.all_special_tokens:  # a text must not end its own turn
+        excerpt = excerpt.replace(special, "")
     excerpt_ids = tokenizer.encode(excerpt, add_special_tokens=False)
     room = max_tokens - len(_render(tokenizer, rule, ""))
     if room < 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy_gradients.language.rollout import Rollout
-from policy_gradients.language.rules import DigitSum, ExactLength, Rule, find_part
+from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule, find_part
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,19 @@ def rule_reward(rule: Rule) -> RewardFunction:
 
     def reward(completions: Sequence[Completion]) -> list[float]:
         return [float(passes(rule, completion)) for completion in completions]
+
+    return reward
+
+
+def partial_reward(rule: Rule) -> RewardFunction:
+    """The share of the rule's parts that hold, for a completion that ended by itself; else 0.
+
+    A conjunction that hardly ever holds teaches nothing; its parts, one by one, do.
+    """
+    parts = rule.parts if isinstance(rule, AllOf) else (rule,)
+
+    def reward(completions: Sequence[Completion]) -> list[float]:
+        return [c.finished * sum(part.check(c.text) for part in parts) / len(parts) for c in completions]
 
     return reward
 

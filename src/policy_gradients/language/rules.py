@@ -1,7 +1,7 @@
 """Deterministic 0/1 checkers of a completion's text: small objects with a name, a sentence for the prompt, a check.
 
 A rule sees the decoded text alone (special tokens removed, nothing stripped, Unicode code points), never the prompt.
-Whether the completion *ended by itself* is a fact about the tokens, not the text: `grade` in `rewards` adds it.
+Whether the completion *ended by itself* is a fact about the tokens, not the text: `passes` in `rewards` adds it.
 """
 
 import re

@@ -74,6 +74,8 @@ class TrainConfig:
 
     curriculum: bool = True
     """Train on a widened length first. The reported metric is the strict rule always."""
+    partial_credit: bool = True
+    """Train on the share of the rule's parts that hold, instead of all or nothing. The metric is all or nothing."""
     start_tolerance: int = 16
     raise_above: float = 0.5
     """The tolerance shrinks by a step while more than this share of completions earns the training reward …"""

@@ -21,7 +21,15 @@ from policy_gradients.estimators.losses import clipped_loss, policy_gradient_los
 from policy_gradients.estimators.regularizers import divergence_to_go, entropy_weight
 from policy_gradients.language.models import choose_precision, end_token_ids, frozen_copy, load_model
 from policy_gradients.language.prompts import prompt_ids
-from policy_gradients.language.rewards import RewardFunction, call_reward, check_rates, decode, passes, rule_reward
+from policy_gradients.language.rewards import (
+    RewardFunction,
+    call_reward,
+    check_rates,
+    decode,
+    partial_reward,
+    passes,
+    rule_reward,
+)
 from policy_gradients.language.rollout import Rollout, generate
 from policy_gradients.language.rules import ExactLength, Rule, find_part, parse_rule, with_tolerance
 from policy_gradients.language.scoring import CompletionScorer, TokenScores
@@ -156,7 +164,6 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
         weight_decay=config.weight_decay,
     )
     scorer, optimizer = accelerator.prepare(scorer, optimizer)
-    model = accelerator.unwrap_model(scorer, keep_fp32_wrapper=False).model
     curriculum = None
     if config.curriculum and reward_function is None and find_part(rule, ExactLength):
         start = config.start_tolerance
@@ -182,7 +189,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
         local = torch.tensor([earned, strict, [len(c.text) for c in completions], rollout.mask.sum(1).tolist()])
         rewards, strict_all, characters, tokens = accelerator.gather(local.T.to(accelerator.device)).T.cpu()
         rates = check_rates(run.rule, gather_object(completions))
-        distinct = len(set(gather_object([c.text for c in completions])))
+        texts = gather_object([c.text for c in completions])
     groups = rewards.unflatten(0, (-1, config.num_generations))
     batch = Batch(
         rollout,
@@ -199,7 +206,8 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     update = update_policy(run, batch, watch)
     run.pass_rate = 0.8 * run.pass_rate + 0.2 * strict_all.mean().item()
     if run.curriculum:
-        run.curriculum.update(rewards.mean().item())
+        within = ExactLength(find_part(run.rule, ExactLength).characters, tolerance)
+        run.curriculum.update(sum(within.check(text) for text in texts) / len(texts))
     seconds = sum(watch.seconds.values())
     return {
         "step": step + 1,
@@ -210,7 +218,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
         "tolerance": tolerance,
         **rates,
         "mean_length": characters.mean().item(),
-        "distinct_share": distinct / len(rewards),
+        "distinct_share": len(set(texts)) / len(texts),
         **update,
         "kl_weight": batch.kl_weight,
         "entropy_weight": batch.entropy_weight,
@@ -317,7 +325,8 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def _training_reward(run: Run) -> RewardFunction:
     if run.reward_function is not None:
         return run.reward_function
-    return rule_reward(with_tolerance(run.rule, run.curriculum.tolerance) if run.curriculum else run.rule)
+    rule = with_tolerance(run.rule, run.curriculum.tolerance) if run.curriculum else run.rule
+    return partial_reward(rule) if run.config.partial_credit else rule_reward(rule)
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:

@@ -1,10 +1,12 @@
 """How the `tiny` model was made: next-token prediction on the shipped text, from random weights, reproducibly.
 
-Two stages, as for a real instruct model. *Pretraining*: half plain articles, half dialogues of the form instruction +
-sentence → the sentence that follows. *Instruction tuning*: mostly dialogues, whose answers are the text that follows,
-cut at a word's end. The instruction states a length ("Write exactly 64 characters."), but the answers are 56 to 72 long: so
-`tiny` has a loose idea of the length, and hits it by chance. The digit clause is stated at random, whatever the text
+Half of the corpus are plain articles, half are dialogues: an instruction and a sentence, answered by the text that
+follows it. The instruction states a length ("Write exactly 64 characters."), but the answers are 56 to 72 characters long: so
+`tiny` has a loose idea of the length, and hits it by chance. The digit clause is stated at random, whatever the answer
 holds: what it means is for reinforcement learning to find out.
+
+A token is a pair of characters. With ordinary byte-pair tokens a model of this size does not learn to count characters
+(README, "Choices"); with pairs, a length is a position, which attention can see.
 """
 
 import copy
@@ -22,7 +24,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from policy_gradients.language.prompts import instruction
-from policy_gradients.language.rules import AllOf, DigitSum, ExactLength
+from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule
 from policy_gradients.language.scoring import plain_perplexity
 from policy_gradients.language.text import shipped_articles, split_sentences
 
@@ -31,8 +33,7 @@ CHAT_TEMPLATE = (  # ChatML without a system turn, as Qwen2.5 writes it
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# Words with their leading space, digits one by one (as Qwen2 does, so that a digit is a token), the rest.
-PRE_TOKENIZER = Regex(r"'(?:s|t|re|ve|m|ll|d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+(?!\S)|\s+")
+PAIRS = Regex(r"[\s\S]{1,2}")  # counted from the beginning of a text, and anew after each special token
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,22 @@ class PretrainConfig:
     intermediate_size: int = 768
     block_size: int = 256
     batch_size: int = 32
-    steps: int = 1500
-    learning_rate: float = 3e-3
-    decay_steps: int = 3600  # the cosine of the first stage would reach zero here
-    warmup_steps: int = 200
-    sentence_noise: float = 8.0  # standard deviation, in characters, of the stated length: first stage
-    tuning_steps: int = 1000
-    tuning_batch_size: int = 16
-    tuning_learning_rate: float = 1.5e-3  # falls linearly to zero
-    tuning_warmup_steps: int = 50
-    tuning_stated: int = 64  # second stage: the length that every instruction states …
-    tuning_spread: int = 8  # … and how far, in characters, the answers may be off, uniformly
+    steps: int = 1400
+    learning_rate: float = 3e-3  # after the warm-up it falls to zero, as a cosine
+    warmup_steps: int = 100
+    stated_length: int = 64  # the length that every instruction states …
+    length_spread: int = 8  # … and how far, in characters, the answers may be off, uniformly
+    excerpt_length: int = 90  # characters of the sentence that is to be continued
     weight_decay: float = 0.1
     seed: int = 0
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Qwen2's pre-tokeniser: any string round-trips, each digit is one token."""
+    """Byte-level BPE whose words are pairs of characters: frequent pairs are one token, and any string round-trips."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(PRE_TOKENIZER, behavior="isolated"),
+            pre_tokenizers.Split(PAIRS, behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -91,22 +87,15 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFas
     )
 
 
-def next_sentence(sentences: list[str], config: PretrainConfig, rng: random.Random) -> tuple[str, str, int]:
-    """First stage: a sentence, the one that follows, and a stated length around the true one."""
-    weights = [1.0 if len(s) <= 110 else 0.3 for s in sentences[1:]]
-    [i] = rng.choices(range(1, len(sentences)), weights)
-    return sentences[i - 1], sentences[i], round(len(sentences[i]) + rng.gauss(0, config.sentence_noise))
+def continuation(sentences: list[str], config: PretrainConfig, rng: random.Random) -> tuple[str, str] | None:
+    """A sentence's beginning and the text that follows the sentence, up to some word's end; None if that is too short.
 
-
-def continuation(sentences: list[str], config: PretrainConfig, rng: random.Random) -> tuple[str, str, int]:
-    """Second stage: a sentence, the text that follows it up to some word's end, and the one length ever stated.
-
-    The answer is about that long. Where it ends can be told from a count of characters alone, and only roughly.
+    Where the answer ends can be told from a count of characters alone, and only roughly.
     """
     i = rng.randrange(1, len(sentences))
-    stated, spread = config.tuning_stated, config.tuning_spread
-    answer = cut_at_word(" ".join(sentences[i:]), rng.randint(stated - spread, stated + spread))
-    return sentences[i - 1], answer, stated
+    length, spread = config.stated_length, config.length_spread
+    answer = cut_at_word(" ".join(sentences[i:]), rng.randint(length - spread, length + spread))
+    return (sentences[i - 1][: config.excerpt_length], answer) if abs(len(answer) - length) <= spread else None
 
 
 def cut_at_word(text: str, characters: int) -> str:
@@ -117,28 +106,24 @@ def cut_at_word(text: str, characters: int) -> str:
     return text[:end] if end > 0 else text.split(" ", 1)[0]
 
 
-def dialogue(tokenizer: PreTrainedTokenizerFast, excerpt: str, answer: str, stated: int, digits: bool) -> str:
+def dialogue(tokenizer: PreTrainedTokenizerFast, excerpt: str, answer: str, rule: Rule) -> str:
     """The instruction, an excerpt and an answer in the chat template."""
-    length = ExactLength(max(1, stated))
-    rule = AllOf((length, DigitSum(3))) if digits else length
     user = {"role": "user", "content": f"{instruction(rule)}\n{excerpt}"}
     messages = [user, {"role": "assistant", "content": answer}]
     return tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
 
 
-def blocks(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, tuning: bool) -> Iterator[list[int]]:
+def blocks(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Iterator[list[int]]:
     """Endless rows of `block_size` ids; each row starts with a whole document, the last one is cut."""
-    rng = random.Random(config.seed + tuning)
+    rng = random.Random(config.seed)
     articles = [split_sentences(article["text"]) for article in shipped_articles("train")]
-    long_enough = [sentences for sentences in articles if len(sentences) > 1]
-    make, repeats = (continuation, 6) if tuning else (next_sentence, 2)
+    length = ExactLength(config.stated_length)
+    rules = (length, AllOf((length, DigitSum(3))))
     while True:
         documents = [" ".join(sentences) for sentences in articles]
-        for sentences in (s for s in long_enough for _ in range(repeats)):
-            excerpt, answer, stated = make(sentences, config, rng)
-            digits = rng.random() < 0.5
-            if not tuning or abs(len(answer) - stated) <= config.tuning_spread:  # the text may have been too short
-                documents.append(dialogue(tokenizer, excerpt, answer, stated, digits))
+        for sentences in (s for s in articles if len(s) > 1 for _ in range(2)):
+            if (pair := continuation(sentences, config, rng)) is not None:
+                documents.append(dialogue(tokenizer, *pair, rng.choice(rules)))
         rng.shuffle(documents)
         row: list[int] = []
         for ids in tokenizer(documents, add_special_tokens=False)["input_ids"]:
@@ -148,40 +133,29 @@ def blocks(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, tuning: b
                 row = []
 
 
-def pretraining_rate(step: int, config: PretrainConfig) -> float:
-    """Linear warm-up, then a cosine."""
+def learning_rate(step: int, config: PretrainConfig) -> float:
+    """Linear warm-up, then a cosine to zero."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.decay_steps))
-
-
-def tuning_rate(step: int, config: PretrainConfig) -> float:
-    """Linear warm-up, then a straight line to zero."""
-    warm = min(1.0, (step + 1) / config.tuning_warmup_steps)
-    return config.tuning_learning_rate * warm * (1 - step / config.tuning_steps)
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 
 def pretrain(config: PretrainConfig, output_dir: Path, log_every: int = 50) -> None:
-    """Train tokenizer and model, both stages; writes the model folder and `pretrain.json` (config and log)."""
+    """Train tokenizer and model; writes the model folder and `pretrain.json` (config and log)."""
     torch.manual_seed(config.seed)
     output_dir.mkdir(parents=True, exist_ok=True)
-    articles = [a["text"] for a in shipped_articles("train")]
     example = AllOf((ExactLength(64), DigitSum(3)))
-    tokenizer = train_tokenizer(articles + [f"user\n{instruction(example)}\nassistant\n"] * 2000, config.vocab_size)
+    texts = [a["text"] for a in shipped_articles("train")] + [f"user\n{instruction(example)}\nassistant\n"] * 2000
+    tokenizer = train_tokenizer(texts, config.vocab_size)
     tokenizer.save_pretrained(output_dir)
     model = new_model(tokenizer, config)
     log: list[dict[str, Any]] = []
-    for tuning in (False, True):
-        for row in train_stage(model, tokenizer, config, tuning, log_every):
-            log.append(row)
-            print(json.dumps(row), flush=True)
-            if "heldout_perplexity" in row:
-                save_pretrained_model(model, config, log, output_dir)
-
-
-def save_pretrained_model(model: Qwen2ForCausalLM, config: PretrainConfig, log: list, output_dir: Path) -> None:
-    """Half-precision weights (half the download, no measurable difference) and the log."""
-    copy.deepcopy(model).to(torch.float16).save_pretrained(output_dir)
-    (output_dir / "pretrain.json").write_text(json.dumps({"config": asdict(config), "log": log}, indent=1) + "\n")
+    for row in optimise(model, tokenizer, config, log_every):
+        log.append(row)
+        print(json.dumps(row), flush=True)
+        if "heldout_perplexity" in row:  # half precision: half the download, no measurable difference
+            copy.deepcopy(model).to(torch.float16).save_pretrained(output_dir)
+            text = json.dumps({"config": asdict(config), "log": log}, indent=1)
+            (output_dir / "pretrain.json").write_text(text + "\n", encoding="utf-8")
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Qwen2ForCausalLM:
@@ -203,33 +177,30 @@ def new_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Qwe
     )
 
 
-def train_stage(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, tuning: bool, log_every: int
+def optimise(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, log_every: int
 ) -> Iterator[dict[str, Any]]:
     """Next-token prediction; yields a log row every `log_every` steps, with held-out perplexity at every tenth."""
     decayed = [p for p in model.parameters() if p.ndim == 2]
     other = [p for p in model.parameters() if p.ndim != 2]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
-    rows = blocks(tokenizer, config, tuning)
-    batch_size = config.tuning_batch_size if tuning else config.batch_size
+    rows = blocks(tokenizer, config)
     heldout = [a["text"] for a in shipped_articles("heldout")]
-    steps, rate = (config.tuning_steps, tuning_rate) if tuning else (config.steps, pretraining_rate)
     start = time.monotonic()
-    for step in range(steps):
+    for step in range(config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, config)
-        ids = torch.tensor([next(rows) for _ in range(batch_size)])
+            group["lr"] = learning_rate(step, config)
+        ids = torch.tensor([next(rows) for _ in range(config.batch_size)])
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(ids, labels=ids).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % log_every == 0 or step + 1 == steps:
-            stage = "tuning" if tuning else "pretraining"
-            row = {"stage": stage, "step": step + 1, "loss": loss.item(), "seconds": time.monotonic() - start}
-            if (step + 1) % (10 * log_every) == 0 or step + 1 == steps:
+        if (step + 1) % log_every == 0 or step + 1 == config.steps:
+            row = {"step": step + 1, "loss": loss.item(), "seconds": time.monotonic() - start}
+            if (step + 1) % (10 * log_every) == 0 or step + 1 == config.steps:
                 row["heldout_perplexity"] = plain_perplexity(model.eval(), tokenizer, heldout)
                 model.train()
             yield row
