@@ -20,8 +20,8 @@
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/policy-gradients/blob/main/notebooks/06_grpo_on_a_t4.ipynb)
 #
 # A language model continues sentences from Wikipedia. A checker reads each continuation and answers with one bit: it
-# obeys the rule, or it does not. There are no examples of right answers, no partial credit, and no gradient through
-# the checker. This notebook asks how far that one bit can move the model, first in the obvious way, which fails, and
+# obeys the rule, or it does not. There are no examples of right answers, and no gradient passes through the checker.
+# This notebook asks how far yes and no can move the model: first in the obvious way, all or nothing, which fails, and
 # then in a way that works.
 #
 # **Afterwards you can**
@@ -65,7 +65,7 @@ from policy_gradients.estimators.regularizers import divergence_to_go
 from policy_gradients.evaluation.evaluate import Subject, marked, sample_completions
 from policy_gradients.language.models import best_device, load_model, num_parameters
 from policy_gradients.language.prompts import prompt_ids
-from policy_gradients.language.rewards import Completion, decode, passes
+from policy_gradients.language.rewards import Completion, decode, partial_reward, passes, rule_reward
 from policy_gradients.language.rules import parse_rule, with_tolerance
 from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.training.config import preset
@@ -123,6 +123,7 @@ model, tokenizer = load_model(config.model)
 excerpts = shipped_excerpts("train")
 print(f"{num_parameters(model):,} parameters, {len(tokenizer):,} tokens, {len(excerpts):,} excerpts\n")
 print(tokenizer.decode(prompt_ids(tokenizer, rule, excerpts[1000], config.max_prompt_tokens)))
+print([tokenizer.decode([i]) for i in tokenizer.encode(bridge, add_special_tokens=False)])
 
 # %% [markdown]
 # Now the untouched model answers 32 prompts, each one as often as a training group has members. Here are five of the
@@ -140,11 +141,10 @@ gallery([marked(rule, c) for c in completions[:: config.num_generations][:5]])
 
 
 # %%
-def rewards_within(tolerance):
-    """The 0/1 rewards of the completions above, shape (prompts, G)."""
-    widened = with_tolerance(rule, tolerance)
-    passed = [float(passes(widened, c)) for c in completions]
-    return torch.tensor(passed).view(-1, config.num_generations)
+def rewards_within(tolerance, reward=rule_reward):
+    """The rewards of the completions above under a widened length, shape (prompts, G)."""
+    earned = reward(with_tolerance(rule, tolerance))(completions)
+    return torch.tensor(earned).view(-1, config.num_generations)
 
 
 for tolerance in (0, config.start_tolerance):
@@ -180,15 +180,16 @@ print({p: f"{carries(p):.1%}" for p in (0.001, 0.01, 0.1, 0.5, 0.9)})
 # %%
 rows = []
 for tolerance in (0, 2, 4, 8, 16):
-    rewards = rewards_within(tolerance)
-    p = rewards.mean().item()
-    rows.append([f"±{tolerance}", f"{p:.1%}", f"{carries(p):.0%}", f"{1 - zero_variance_share(rewards):.0%}"])
-Table(["tolerance", "pass rate p", "carry a gradient: formula", "counted"], rows)
+    rewards, partial = rewards_within(tolerance), rewards_within(tolerance, partial_reward)
+    p, shares = rewards.mean().item(), (1 - zero_variance_share(r) for r in (rewards, partial))
+    rows.append([f"±{tolerance}", f"{p:.1%}", f"{carries(p):.0%}", *(f"{share:.0%}" for share in shares)])
+Table(["tolerance", "pass rate p", "carry a gradient: formula", "counted", "counted, partial credit"], rows)
 
 # %% [markdown]
 # This table is the whole plot of the notebook. At tolerance 0, nearly every group is silent; the wider the tolerance,
-# the more of them speak. Nothing about the optimiser, the loss, or the learning rate can make up for a batch without
-# contrast.
+# the more of them speak. The last column gives **partial credit**: the share of the rule's parts that hold, each of
+# them still checked by yes or no, instead of all or nothing. Nothing about the optimiser, the loss, or the learning
+# rate can make up for a batch without contrast.
 
 # %% [markdown]
 # ## 4. The sparse run, which goes nowhere
@@ -224,7 +225,7 @@ def watched(config, folder):
 
 # %%
 SPARSE_STEPS = 12
-sparse = watched(preset(f"{PRESET}-sparse", max_steps=SPARSE_STEPS), runs / "sparse")
+sparse = watched(preset(PRESET, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse")
 
 
 # %%
@@ -252,17 +253,18 @@ print(f"KL at the end             {abs(mean(sparse, 'kl', 1)):.3f} nats per comp
 # %% [markdown]
 # ## 5. The curriculum
 #
-# The table in section 3 shows the way out: start where p is not small. The training reward accepts a length within a
-# tolerance, and the tolerance shrinks by about an eighth whenever the running share of rewarded completions is above
-# one threshold, and grows again below another. It chases a pass rate instead of following a clock, since contrast is
-# largest where about half of a group passes. **The metric stays strict throughout**: `strict_rate` is the 0/1 rule at
+# The table in section 3 shows the way out: make p larger. The training reward accepts a length within a tolerance,
+# and the tolerance shrinks by about an eighth whenever the running share of completions that keep to it is above one
+# threshold, and grows again below another. It chases success instead of following a clock, since contrast is largest
+# where about half of a group succeeds. With `partial_credit`, right digits also earn their share while the length is
+# still wrong, and the other way round. **The metric stays strict throughout**: `strict_rate` is all or nothing, at
 # tolerance 0.
 
 # %%
 Table(
     ["setting", "value"],
-    [[name, getattr(config, name)] for name in ("start_tolerance", "raise_above", "lower_below", "kl_weight")]
-    + [[name, getattr(config, name)] for name in ("kl_success_weight", "learning_rate", "num_prompts")]
+    [[name, getattr(config, name)] for name in ("start_tolerance", "partial_credit", "raise_above", "lower_below")]
+    + [[name, getattr(config, name)] for name in ("kl_weight", "kl_success_weight", "learning_rate", "num_prompts")]
     + [[name, getattr(config, name)] for name in ("num_generations", "baseline", "scale", "aggregation")],
 )
 
@@ -291,7 +293,7 @@ Table(["mean of the last 5 steps", "sparse run", "curriculum"], rows)
 # %% [markdown]
 # How to read the board, from the top left:
 #
-# - **Strict rate and tolerance.** Once the tolerance moves, the reward hovers near the thresholds, because the task
+# - **Strict rate and tolerance.** Once the tolerance moves, the training reward stays about level, because the task
 #   gets harder as soon as the policy gets better. A flat reward above a falling tolerance *is* progress. The strict
 #   rate follows late, once the tolerance is small.
 # - **Groups without a gradient** is the dead run's signature when it is near 100 %, as in section 4.

@@ -23,7 +23,12 @@ def test_the_shipped_model_loads(recwarn):
     assert end_token_ids(model, tokenizer) == [0, 2]
     text = "Any text: naïve, 日本, 12³ 😀"
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert len(tokenizer.encode("1984")) == 4  # one token a digit
+    assert [tokenizer.decode(token) for token in tokenizer.encode("The river")] == ["Th", "e ", "ri", "ve", "r"]
+
+
+def test_a_generic_tokenizer_is_loaded_as_its_file_says(micro_folder, tokenizer):
+    _, loaded = load_model(str(micro_folder))
+    assert loaded.encode("The river is long.\nIt is.") == tokenizer.encode("The river is long.\nIt is.")
 
 
 def test_frozen_copy_is_apart_and_needs_no_gradient(micro_folder):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 TINY = "tiny"
 OFFLINE_HINT = "offline, `--preset tiny` runs on the model that ships with this package"
@@ -45,7 +46,7 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
             model, report = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = _load_tokenizer(source)
     except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
         hint = "is it complete?" if is_folder else OFFLINE_HINT
         raise ModelError(f"model {name_or_path!r} cannot be loaded ({_first_line(error)}); {hint}") from None
@@ -100,6 +101,17 @@ def choose_precision(device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
     return "bf16" if device.type == "cpu" and cpu_has_fast_bf16() else "no"
+
+
+def _load_tokenizer(source: str) -> Any:
+    """The tokenizer as its own files describe it.
+
+    transformers 5 loads Qwen2's tokenizer for every Qwen2 model, and puts Qwen2's way of cutting words in place of the
+    one in `tokenizer.json`. Where the files declare a generic tokenizer, `tokenizer.json` is all there is to it.
+    """
+    generic = get_tokenizer_config(source).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    kind = PreTrainedTokenizerFast if generic else AutoTokenizer
+    return kind.from_pretrained(source, trust_remote_code=False)
 
 
 @contextmanager

@@ -33,15 +33,15 @@ class TrainConfig:
     """Prompts a step, over all processes."""
     num_generations: int = 8
     """G: completions a prompt, the group that advantages are relative to."""
-    max_prompt_tokens: int = 64
+    max_prompt_tokens: int = 112
     """Instruction and excerpt together; the excerpt is cut to fit."""
-    max_new_tokens: int = 40
+    max_new_tokens: int = 48
     """Longest completion; one that has not ended by then fails."""
     temperature: float = 1.0
     """Of sampling, and of the log-probs in the loss."""
     max_steps: int = 160
 
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     weight_decay: float = 0.01
     adam_beta2: float = 0.95
     max_grad_norm: float = 1.0
@@ -62,10 +62,10 @@ class TrainConfig:
     clip_low: float = 0.2
     clip_high: float = 0.2
 
-    kl_weight: float = 0.02
+    kl_weight: float = 0.03
     """β: price of one nat of divergence from the reference, per completion, in units of reward."""
-    kl_success_weight: float = 0.02
-    """β once the strict rule is met; in between it follows the share of completions that pass."""
+    kl_success_weight: float = 0.03
+    """β once the strict rule is met; in between it follows the fourth power of the share that passes."""
     entropy_weight: float = 0.0
     """Bonus for one nat of entropy, per token, in units of the loss."""
     entropy_schedule: EntropySchedule = "constant"
@@ -76,11 +76,11 @@ class TrainConfig:
     """Train on a widened length first. The reported metric is the strict rule always."""
     partial_credit: bool = True
     """Train on the share of the rule's parts that hold, instead of all or nothing. The metric is all or nothing."""
-    start_tolerance: int = 16
+    start_tolerance: int = 8
     raise_above: float = 0.5
-    """The tolerance shrinks by a step while more than this share of completions earns the training reward …"""
+    """The tolerance shrinks by a step while more than this share of completions is within it …"""
     lower_below: float = 0.25
-    """… and grows again while less than this share does."""
+    """… and grows again while less than this share is."""
 
     save_every: int = 25
     """Steps between checkpoints."""
@@ -123,7 +123,7 @@ class TrainConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {},
     # the plain sparse run: the strict rule from the first step on, to see that nothing happens
-    "tiny-sparse": {"curriculum": False},
+    "tiny-sparse": {"curriculum": False, "partial_credit": False},
 }
 
 

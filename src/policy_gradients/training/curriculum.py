@@ -13,7 +13,7 @@ class ToleranceCurriculum:
     Attributes:
         tolerance: characters too many or too few that the training reward still accepts.
         maximum: where it starts, and the widest it gets.
-        success: running mean of the share of completions that earned the training reward.
+        success: running mean of the share of completions within the tolerance.
     """
 
     tolerance: int
@@ -22,9 +22,9 @@ class ToleranceCurriculum:
     lower_below: float
     success: float = 0.0
 
-    def update(self, share_rewarded: float) -> None:
-        """Account for one step's share of rewarded completions, in [0, 1]."""
-        self.success = 0.5 * self.success + 0.5 * share_rewarded
+    def update(self, share_within: float) -> None:
+        """Account for the share of one step's completions that were within the tolerance, in [0, 1]."""
+        self.success = 0.5 * self.success + 0.5 * share_within
         step = max(1, round(self.tolerance / 8))
         if self.success > self.raise_above and self.tolerance > 0:
             self.tolerance -= step

@@ -180,7 +180,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     """One step: sample, reward, compare within groups, score, update. Returns the row for `metrics.jsonl`."""
     config, accelerator = run.config, run.accelerator
     watch = Stopwatch(accelerator.device)
-    with watch.part("rollout"):
+    with watch.part("rollout"), accelerator.autocast():
         rollout = sample_batch(run, step)
     with watch.part("reward"):
         completions = decode(run.tokenizer, rollout)
@@ -310,9 +310,10 @@ def kl_weight(config: TrainConfig, pass_rate: float) -> float:
     """β for this step: between `kl_weight` (nothing passes) and `kl_success_weight` (everything does).
 
     A fixed β is a bad judge while the reward is sparse: then the divergence is the whole objective, and brevity its
-    cheapest optimum. Once the rule is met, every nat that does not serve it can be asked back.
+    cheapest optimum. Once the rule is met, every nat that does not serve it can be asked back. The fourth power keeps
+    the price low until nearly everything passes; should the price then cost passes, it falls again by itself.
     """
-    return config.kl_weight + (config.kl_success_weight - config.kl_weight) * pass_rate
+    return config.kl_weight + (config.kl_success_weight - config.kl_weight) * pass_rate**4
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

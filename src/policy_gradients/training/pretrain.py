@@ -1,9 +1,9 @@
 """How the `tiny` model was made: next-token prediction on the shipped text, from random weights, reproducibly.
 
 Half of the corpus are plain articles, half are dialogues: an instruction and a sentence, answered by the text that
-follows it. The instruction states a length ("Write exactly 64 characters."), but the answers are 56 to 72 characters long: so
-`tiny` has a loose idea of the length, and hits it by chance. The digit clause is stated at random, whatever the answer
-holds: what it means is for reinforcement learning to find out.
+follows it. The instruction states a length ("Write exactly 64 characters."), but the answers are 56 to 72 characters
+long: so `tiny` has a loose idea of the length, and hits it by chance. The digit clause is stated at random, whatever
+the answer holds: what it means is for reinforcement learning to find out.
 
 A token is a pair of characters. With ordinary byte-pair tokens a model of this size does not learn to count characters
 (README, "Choices"); with pairs, a length is a position, which attention can see.
