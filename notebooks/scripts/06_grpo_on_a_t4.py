@@ -224,7 +224,7 @@ def watched(config, folder):
 # > first steps? And the KL to the reference: can a policy drift if its gradient is zero?
 
 # %%
-SPARSE_STEPS = 12
+SPARSE_STEPS = 8
 sparse = watched(preset(PRESET, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse")
 
 
@@ -280,7 +280,7 @@ Table(
 # section 7 shows it.
 
 # %%
-STEPS = 40  # the full run has preset(PRESET).max_steps of them, and takes about 3 minutes on two cores
+STEPS = 16  # the full run has preset(PRESET).max_steps of them, minutes instead of seconds
 print(f"{STEPS} of {config.max_steps} steps, {config.num_prompts * config.num_generations} completions each")
 tuned = watched(preset(PRESET, max_steps=STEPS), runs / "curriculum")
 

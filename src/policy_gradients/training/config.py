@@ -39,9 +39,9 @@ class TrainConfig:
     """Longest completion; one that has not ended by then fails."""
     temperature: float = 1.0
     """Of sampling, and of the log-probs in the loss."""
-    max_steps: int = 160
+    max_steps: int = 100
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 8e-4
     weight_decay: float = 0.01
     adam_beta2: float = 0.95
     max_grad_norm: float = 1.0
@@ -77,9 +77,9 @@ class TrainConfig:
     partial_credit: bool = True
     """Train on the share of the rule's parts that hold, instead of all or nothing. The metric is all or nothing."""
     start_tolerance: int = 8
-    raise_above: float = 0.5
+    raise_above: float = 0.6
     """The tolerance shrinks by a step while more than this share of completions is within it …"""
-    lower_below: float = 0.25
+    lower_below: float = 0.4
     """… and grows again while less than this share is."""
 
     save_every: int = 25
