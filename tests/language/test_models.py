@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from policy_gradients.language.models import (
     ModelError,
@@ -57,7 +58,9 @@ def test_truncated_weights(damaged):
 
 
 def test_missing_weights(damaged):
-    edit_config(damaged, num_hidden_layers=3)
+    weights = load_file(damaged / "model.safetensors")
+    weights.popitem()
+    save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"damaged: \d+ weights are missing"):
         load_model(str(damaged))
 
@@ -72,6 +75,12 @@ def test_weights_in_pickle_are_not_read(damaged):
 def test_not_a_causal_language_model(damaged):
     edit_config(damaged, architectures=["Qwen2ForSequenceClassification"])
     with pytest.raises(ModelError, match="no causal language model"):
+        load_model(str(damaged))
+
+
+def test_a_config_that_contradicts_itself(damaged):
+    edit_config(damaged, num_hidden_layers=3)
+    with pytest.raises(ModelError, match=r"no readable config\.json"):
         load_model(str(damaged))
 
 

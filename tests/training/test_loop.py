@@ -121,7 +121,7 @@ def test_learning_goes_toward_reward(config):
         preset("tiny", **{**config.__dict__, "max_steps": 40, "kl_weight": 0.0, "kl_success_weight": 0.0}), number_of_e
     )
     rewards = [train_step(run, step)["train_reward"] for step in range(40)]
-    assert sum(rewards[-8:]) > 2 * sum(rewards[:8])
+    assert sum(rewards[-8:]) > 1.5 * sum(rewards[:8])
 
 
 def test_a_strong_divergence_price_keeps_the_policy_home(config):

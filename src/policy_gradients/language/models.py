@@ -32,7 +32,7 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
     is_folder = Path(source).is_dir()
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # transformers and huggingface_hub each raise their own kinds
         if is_folder:
             raise ModelError(f"model folder {source}: no readable config.json ({_first_line(error)})") from None
         raise ModelError(
