@@ -1,7 +1,7 @@
 """Load a causal language model and its tokenizer: from the package, a folder or the hub; never remote code."""
 
 import copy
-import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils import logging as transformers_logging
 
 TINY = "tiny"
 OFFLINE_HINT = "offline, `--preset tiny` runs on the model that ships with this package"
@@ -115,15 +116,17 @@ def _load_tokenizer(source: str) -> Any:
 
 
 @contextmanager
-def _quiet_loading():
-    """No weight-by-weight progress bar for a model that loads in a second; errors still come through."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _quiet_loading() -> Iterator[None]:
+    """No bar for a model that loads in a second, no warning of what `load_model` reports itself; errors stay."""
+    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        logger.setLevel(level)
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

@@ -122,7 +122,8 @@ def plain_perplexity(
     Each text is scored from its beginning, after the token that separates documents, up to `max_tokens` tokens.
     """
     device = next(model.parameters()).device
-    rows = [[tokenizer.pad_token_id, *tokenizer.encode(t, add_special_tokens=False)[:max_tokens]] for t in texts]
+    cut = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=max_tokens)["input_ids"]
+    rows = [[tokenizer.pad_token_id, *ids] for ids in cut]
     rows.sort(key=len)  # rows of one batch are of about one length
     total, count = 0.0, 0
     for i in range(0, len(rows), batch_size):
