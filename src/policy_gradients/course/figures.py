@@ -420,7 +420,8 @@ def _panel(axes: Axes, rows: Run, keys: Sequence[str], title: str, twin: str | N
         [line] = right.plot(steps, scheduled, color=INK, linewidth=1.2, linestyle=(0, (2, 2)), drawstyle="steps-post")
         right.set_ylabel(NAMES.get(twin, twin))
         right.yaxis.set_major_locator(MaxNLocator(6, integer=twin == "tolerance"))
-        right.set_ylim(0, max(1.15 * np.nanmax(np.where(np.isfinite(scheduled), scheduled, 0)), 1e-12))
+        highest = np.nanmax(np.where(np.isfinite(scheduled), scheduled, 0))
+        right.set_ylim(0, 1.15 * highest if highest > 0 else 1)
         handles, labels = [*handles, line], [*labels, f"{NAMES.get(twin, twin)}, right axis"]
     if len(handles) > 1:  # above the panel: inside, a legend always hides some run's curve
         axes.legend(
