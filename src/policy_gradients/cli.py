@@ -259,16 +259,20 @@ def _sweep(work: Any, spec: str | None) -> list[Any]:
 def _pretrain_parser(commands: Any) -> None:
     pretrain = commands.add_parser("pretrain", help="make the tiny model again, from the shipped text")
     pretrain.add_argument("--output-dir", type=Path, required=True, help="a new folder for model, tokenizer, log")
-    pretrain.add_argument("--steps", type=int, help="optimiser steps [3600]")
-    pretrain.add_argument("--seed", type=int, help="of weights and data order [0]")
+    pretrain.add_argument(
+        "--start-from", type=Path, metavar="DIR", help="the second, short stage: go on from what the first wrote to DIR"
+    )
+    pretrain.add_argument("--steps", type=int, help="optimiser steps [3600; 240 in the second stage]")
+    pretrain.add_argument("--seed", type=int, help="of weights and data order [0; 1]")
     pretrain.set_defaults(run=_pretrain)
 
 
 def _pretrain(parsed: argparse.Namespace) -> int:
-    from policy_gradients.training.pretrain import PretrainConfig, pretrain
+    from policy_gradients.training.pretrain import SECOND_STAGE, PretrainConfig, pretrain
 
     if parsed.output_dir.exists() and any(parsed.output_dir.iterdir()):
         raise ValueError(f"output folder {parsed.output_dir} is not empty; choose another")
     chosen = {name: getattr(parsed, name) for name in ("steps", "seed") if getattr(parsed, name) is not None}
-    pretrain(PretrainConfig(**chosen), parsed.output_dir)
+    stage = PretrainConfig() if parsed.start_from is None else SECOND_STAGE
+    pretrain(dataclasses.replace(stage, **chosen), parsed.output_dir, parsed.start_from)
     return 0

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from policy_gradients.estimators.log_probs import entropy, kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.log_probs import entropy, expected_value, kl_divergence, log_probs_and_entropy
 
 LOGITS = torch.tensor([[0.3, -1.2, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 
@@ -55,3 +55,27 @@ def test_half_precision_is_widened():
 def test_shapes_that_do_not_match():
     with pytest.raises(ValueError, match=r"logits \(2, 3\) and actions \(3,\)"):
         log_probs_and_entropy(LOGITS, torch.tensor([0, 1, 2]))
+
+
+def test_expected_value_and_its_gradient_by_hand():
+    """π = (¼, ¾), Q = (1, 0): Σ π Q = ¼, and its gradient to the logits is π_a (Q_a - ¼)."""
+    logits = torch.tensor([0.0, math.log(3)], dtype=torch.float64, requires_grad=True)
+    value = expected_value(logits.log_softmax(-1), torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert value.item() == pytest.approx(0.25)
+    value.backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([0.25 * 0.75, -0.75 * 0.25], dtype=torch.float64))
+
+
+def test_expected_value_is_fixed_in_q_and_has_no_gradient_where_all_actions_are_worth_the_same():
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    q = torch.full((3, 5), 7.0, requires_grad=True)
+    value = expected_value(logits.log_softmax(-1), q)
+    torch.testing.assert_close(value.detach(), torch.full((3,), 7.0))
+    value.sum().backward()
+    assert q.grad is None
+    torch.testing.assert_close(logits.grad, torch.zeros(3, 5), atol=1e-6, rtol=0)
+
+
+def test_expected_value_of_other_shapes_is_refused():
+    with pytest.raises(ValueError, match="differ"):
+        expected_value(torch.zeros(2, 3), torch.zeros(3))

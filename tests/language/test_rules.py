@@ -18,6 +18,7 @@ from policy_gradients.language.rules import (
     length_and_digits,
     parse_rule,
     partial_credit,
+    require_states,
     with_tolerance,
 )
 
@@ -265,10 +266,49 @@ def test_rules_that_nothing_can_satisfy_are_refused(make, message):
         (DigitSum(3), "no digit", 0.0),
         (DigitSum(3), "1 digit", 0.0),
         (DigitSum(3), "12 digits", 1.0),
-        (AllOf((ExactLength(4, tolerance=1), DigitSum(3))), "a 1", 0.25),
+        (AllOf((ExactLength(4, tolerance=1), DigitSum(3))), "a 1", 0.125),
+        (AllOf((ExactLength(4, tolerance=1), DigitSum(3))), "a 3", 0.625),
+        (AllOf((ExactLength(4, tolerance=1), DigitSum(3))), "abcd", 0.25),
+        (AllOf((ExactLength(4, tolerance=1), DigitSum(3))), "ab 3", 1.0),
         (Words(required=("one",)), "one", 1.0),
         (Words(required=("one",)), "two", 0.0),
     ],
 )
 def test_partial_credit(rule, text, credit):
     assert partial_credit(rule, text) == pytest.approx(credit)
+
+
+STATEFUL = [ExactLength(5), DigitSum(3), DigitSum(7, 2), AllOf((ExactLength(4), DigitSum(3), DigitSum(2)))]
+
+
+@pytest.mark.parametrize("rule", STATEFUL, ids=lambda rule: rule.name)
+@given(first=st.text("a1290 ", max_size=9), second=st.text("b378é", max_size=9))
+def test_states_join_as_texts_do_and_decide_the_check(rule, first, second):
+    joined = rule.state(first + second)
+    assert joined == rule.join(rule.state(first), rule.state(second))
+    assert 0 <= joined < rule.num_states
+    if rule.state(first) == rule.state(second):
+        assert rule.check(first) == rule.check(second)
+
+
+def test_no_state_is_left_out():
+    rule = AllOf((ExactLength(4), DigitSum(3)))
+    texts = ["a" * n + digits for n in range(9) for digits in ("", "3", "1", "2")]
+    assert {rule.state(text) for text in texts} == set(range(rule.num_states)) - {
+        1,
+        2,
+        3,
+    }  # no digits without characters
+
+
+@pytest.mark.parametrize(
+    "rule", [LastNumberIsPrime(), Words(required=("one",)), AllOf((DigitSum(3), LastNumberIsPrime()))]
+)
+def test_a_rule_that_remembers_more_has_no_states(rule):
+    with pytest.raises(ValueError, match="has no states"):
+        require_states(rule)
+
+
+def test_rules_with_states_are_accepted():
+    for rule in STATEFUL:
+        require_states(rule)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.log_probs import expected_value, kl_divergence, log_probs_and_entropy
 from policy_gradients.estimators.losses import token_weights
 from policy_gradients.language.scoring import TokenScores
 from policy_gradients.training.config import TrainConfig
@@ -31,23 +31,40 @@ MASK = torch.tensor([[float(t < len(s)) for t in range(LONGEST)] for s in ALL], 
 REWARDS = torch.tensor([float(s[0] == 1) + 0.5 * len(s) - 0.7 * (s[-1] == END) for s in ALL], dtype=torch.float64)
 
 
+def action_values(logits):
+    """Q of every token after every prefix, (prefixes, SYMBOLS): the mean reward of the completions that go on so."""
+    log_pi = logits.log_softmax(-1)
+    found = torch.zeros(len(PREFIXES), SYMBOLS, dtype=torch.float64)
+    for sequence, reward in zip(ALL, REWARDS, strict=True):
+        for t, token in enumerate(sequence):
+            rest = [log_pi[PREFIXES.index(sequence[:k]), sequence[k]] for k in range(t + 1, len(sequence))]
+            found[PREFIXES.index(sequence[:t]), token] += reward * sum(rest, torch.zeros(())).exp()
+    return found
+
+
 def scores_of(logits, reference_logits):
     """TokenScores of every completion under a table of logits, (prefixes, SYMBOLS)."""
-    rows = {"log_probs": [], "entropy": [], "kl": [], "ref_log_probs": [], "values": []}
+    q = action_values(logits.detach())
+    rows = {"log_probs": [], "entropy": [], "kl": [], "ref_log_probs": [], "values": [], "expected_value": []}
     for sequence in ALL:
         index = [PREFIXES.index(sequence[:t]) for t in range(len(sequence))]
         log_probs, entropy = log_probs_and_entropy(logits[index], torch.tensor(sequence))
         kl = kl_divergence(logits[index].log_softmax(-1), reference_logits[index].log_softmax(-1))
         ref_log_probs, _ = log_probs_and_entropy(reference_logits[index], torch.tensor(sequence))
         values = reference_logits[index, 0]  # any function of the state will do for a critic
-        found = {"log_probs": log_probs, "entropy": entropy, "kl": kl, "ref_log_probs": ref_log_probs, "values": values}
+        found = {
+            "log_probs": log_probs, "entropy": entropy, "kl": kl, "ref_log_probs": ref_log_probs, "values": values,
+            "expected_value": expected_value(logits[index].log_softmax(-1), q[index]),
+        }  # fmt: skip
         for name, values in found.items():
             rows[name].append(torch.cat([values, values.new_zeros(LONGEST - len(values))]))
     return TokenScores(**{name: torch.stack(values) for name, values in rows.items()})
 
 
 def pick(scores, rows):
-    columns = (scores.log_probs, scores.entropy, scores.kl, scores.ref_log_probs, scores.values)
+    columns = (
+        scores.log_probs, scores.entropy, scores.kl, scores.ref_log_probs, scores.values, scores.expected_value,
+    )  # fmt: skip
     return TokenScores(*(column[rows] for column in columns))
 
 
@@ -111,12 +128,14 @@ def test_the_mean_of_the_own_group_scales_the_reward_part(tables, monkeypatch):
         {"critic": "head"},
         {"critic": "head", "kl_estimator": "k1"},
         {"baseline": "none"},
+        {"credit": "state"},
         {"updates_per_batch": 2, "clip_low": 1e-9, "clip_high": 1e-9},
     ],
     ids=str,
 )
 def test_other_ways_to_the_same_gradient(tables, settings):
-    """k1 as a reward, any critic with λ = 1, no baseline, a clip however narrow at the first update: no bias."""
+    """k1 as a reward, any critic with λ = 1, no baseline, the right values summed over all actions, a clip however
+    narrow at the first update: no bias."""
     expected = expected_loss_gradient(*tables, 0.0, value_weight=0.0, **settings)
     torch.testing.assert_close(expected, exact_gradient(*tables, 0.0), atol=1e-12, rtol=0)
 
@@ -180,3 +199,16 @@ def test_group_std_and_sequence_means_follow_another_objective(tables, settings)
 def test_the_clipped_loss_has_the_same_gradient_at_the_first_update(tables):
     once, clipped = (expected_loss_gradient(*tables, 0.0, updates_per_batch=n) for n in (1, 2))
     torch.testing.assert_close(once, clipped, atol=1e-12, rtol=0)
+
+
+def test_the_sum_over_actions_is_the_same_for_every_sample_of_a_state(tables):
+    """No draw of the action is left in it: it has no variance over the actions of one state, and Q ∇log π has."""
+    logits, _ = tables
+    root = action_values(logits.detach())[0]
+    log_pi, probabilities = logits[0].log_softmax(-1), logits[0].softmax(-1).detach()
+    whole = torch.autograd.grad(expected_value(log_pi, root), logits, retain_graph=True)[0][0]
+    sampled = torch.stack(
+        [torch.autograd.grad(log_pi[a] * root[a], logits, retain_graph=True)[0][0] for a in range(SYMBOLS)]
+    )
+    torch.testing.assert_close((probabilities[:, None] * sampled).sum(0), whole, atol=1e-12, rtol=0)
+    assert (probabilities[:, None] * (sampled - whole) ** 2).sum() > 0.1

@@ -42,6 +42,25 @@ def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
     return torch.where(log_pi.isneginf(), 0.0, log_pi.exp() * (log_pi - log_ref)).sum(dim=-1)
 
 
+def expected_value(log_pi: Tensor, action_values: Tensor) -> Tensor:
+    """Σ_a π(a|s) Q(s, a), (..., actions) twice → (...); its gradient is Σ_a ∇π(a|s) Q(s, a), Q held fixed.
+
+    This is the policy-gradient theorem as Sutton et al. (2000, Theorem 1) state it, a sum over *all* actions. The
+    familiar Q ∇log π is the same sum estimated from the one action that was sampled. Where Q is known for every action
+    there is no need to: the noise of that draw is gone, and an action that is rarely drawn is learnt about all the same
+    (Mean Actor-Critic, Allen et al. 2017, arXiv:1709.00503; Ciosek & Whiteson 2018, arXiv:1706.05374). No baseline is
+    needed, for Σ_a ∇π(a|s) b = 0; the mean is taken off Q all the same, to keep rounding small.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if log_pi.shape != action_values.shape:
+        raise ValueError(f"log_pi {tuple(log_pi.shape)} and action_values {tuple(action_values.shape)} differ")
+    pi, action_values = log_pi.exp(), action_values.detach()
+    mean = (pi.detach() * action_values).sum(-1, keepdim=True)
+    return (pi * (action_values - mean)).sum(-1) + mean.squeeze(-1)
+
+
 def gaussian_log_probs_and_entropy(mean: Tensor, scale_tril: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """log density of actions under N(μ, Σ), Σ = L Lᵀ, and its entropy ½ ln det(2πe Σ), both differentiable.
 

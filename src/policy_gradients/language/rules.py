@@ -4,6 +4,7 @@ A rule sees the decoded text alone (special tokens removed, nothing stripped, Un
 Whether the completion *ended by itself* is a fact about the tokens, not the text: `passes` in `rewards` adds it.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,29 @@ class Rule(Protocol):
     @property
     def sentence(self) -> str: ...
     def check(self, text: str) -> bool: ...
+
+
+@runtime_checkable
+class StatefulRule(Rule, Protocol):
+    """A rule that reads a text piece by piece, like a finite automaton, and keeps no more than one whole number of it.
+
+    state(a + b) = join(state(a), state(b)), and two texts with one state are equal to the rule. Not every rule has that
+    (`LastNumberIsPrime` would have to remember the number).
+    """
+
+    @property
+    def num_states(self) -> int: ...
+    def state(self, text: str) -> int: ...
+    def join(self, first: int, second: int) -> int: ...
+
+
+def require_states(rule: Rule) -> None:
+    """Raise ValueError unless the rule, and each part of it, is a `StatefulRule`."""
+    if isinstance(rule, AllOf):
+        for part in rule.parts:
+            require_states(part)
+    elif not isinstance(rule, StatefulRule):
+        raise ValueError(f"the rule {rule.name} has no states that sum a text up; use credit=completion with it")
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,16 @@ class ExactLength:
     def check(self, text: str) -> bool:
         return self.distance(text) <= self.tolerance
 
+    @property
+    def num_states(self) -> int:
+        return 2 * self.characters + 1  # the last one is: that many or more
+
+    def state(self, text: str) -> int:
+        return min(len(text), self.num_states - 1)
+
+    def join(self, first: int, second: int) -> int:
+        return min(first + second, self.num_states - 1)
+
 
 @dataclass(frozen=True)
 class DigitSum:
@@ -77,6 +111,17 @@ class DigitSum:
     def check(self, text: str) -> bool:
         digits = [int(c) for c in text if c in ASCII_DIGITS]
         return bool(digits) and sum(digits) % self.divisor == self.residue
+
+    @property
+    def num_states(self) -> int:
+        return self.divisor + 1  # no digit yet, or the remainder of their sum
+
+    def state(self, text: str) -> int:
+        digits = [int(c) for c in text if c in ASCII_DIGITS]
+        return 1 + sum(digits) % self.divisor if digits else 0
+
+    def join(self, first: int, second: int) -> int:
+        return 1 + (first + second - 2) % self.divisor if first and second else first or second
 
 
 @dataclass(frozen=True)
@@ -169,6 +214,35 @@ class AllOf:
     def check(self, text: str) -> bool:
         return all(part.check(text) for part in self.parts)
 
+    @property
+    def num_states(self) -> int:
+        return math.prod(part.num_states for part in self._stateful())
+
+    def state(self, text: str) -> int:
+        return self._pack([part.state(text) for part in self._stateful()])
+
+    def join(self, first: int, second: int) -> int:
+        pairs = zip(self._unpack(first), self._unpack(second), strict=True)
+        return self._pack([part.join(*pair) for part, pair in zip(self._stateful(), pairs, strict=True)])
+
+    def _stateful(self) -> tuple["StatefulRule", ...]:
+        for part in self.parts:
+            require_states(part)
+        return self.parts  # type: ignore[return-value]
+
+    def _pack(self, states: list[int]) -> int:
+        packed = 0
+        for part, state in zip(self._stateful(), states, strict=True):
+            packed = packed * part.num_states + state
+        return packed
+
+    def _unpack(self, packed: int) -> list[int]:
+        states = []
+        for part in reversed(self._stateful()):
+            packed, state = divmod(packed, part.num_states)
+            states.append(state)
+        return states[::-1]
+
 
 def length_and_digits(characters: int = 64, divisor: int = 3) -> AllOf:
     """The default rule: exactly `characters` characters, at least one digit, digit sum divisible by `divisor`."""
@@ -180,7 +254,8 @@ def partial_credit(rule: Rule, text: str) -> float:
     """How far a text is on the way to a rule, in [0, 1]: for training alone, 1 where the rule holds without tolerance.
 
     - a length pays less by 1/(tolerance + 1) for each character that it is off;
-    - a conjunction pays the mean of its parts;
+    - a conjunction pays half for the mean of its parts and half for their product: each part teaches by itself, and
+      the last one missing is worth more than it would be alone;
     - any other rule is all or nothing.
     """
     return float(rule.check(text))
@@ -193,7 +268,8 @@ def _(rule: ExactLength, text: str) -> float:
 
 @partial_credit.register
 def _(rule: AllOf, text: str) -> float:
-    return sum(partial_credit(part, text) for part in rule.parts) / len(rule.parts)
+    parts = [partial_credit(part, text) for part in rule.parts]
+    return 0.5 * sum(parts) / len(parts) + 0.5 * math.prod(parts)
 
 
 def with_tolerance(rule: Rule, tolerance: int) -> Rule:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, PreTrainedModel
 
-from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.log_probs import expected_value, kl_divergence, log_probs_and_entropy
 from policy_gradients.language.rollout import Rollout, pad_left, positions
+
+ActionValues = Callable[[Tensor], Tensor]  # states (n,) → what each next token is worth there, (n, vocabulary)
 
 
 @dataclass
@@ -24,6 +27,7 @@ class TokenScores:
         kl: KL(π ‖ π_ref) of the step, exact, in nats; zeros without a reference.
         ref_log_probs: log π_ref of the sampled token, no gradient; the policy's own without a reference.
         values: V of the state that the token was chosen in; None without a critic.
+        expected_value: Σ_a π(a) Q(a) of the step, with gradient; None without action values.
         prompt_kl: `kl` for what the prompt's tokens predict, (prompts, prompt time); None if it was not asked for.
     """
 
@@ -32,6 +36,7 @@ class TokenScores:
     kl: Tensor
     ref_log_probs: Tensor | None = None
     values: Tensor | None = None
+    expected_value: Tensor | None = None
     prompt_kl: Tensor | None = None
 
     def cut(self, rollout: Rollout, skip_prompts: int) -> "TokenScores":
@@ -95,6 +100,8 @@ class CompletionScorer(nn.Module):
         temperature: float = 1.0,
         reference: PreTrainedModel | None = None,
         with_prompts: bool = False,
+        states: Tensor | None = None,
+        action_values: ActionValues | None = None,
     ) -> TokenScores:
         """Scores at the temperature that sampled; (completions, time) each.
 
@@ -103,13 +110,16 @@ class CompletionScorer(nn.Module):
 
         Args:
             with_prompts: also the divergence from the reference on the prompts' own tokens.
+            states, action_values: (completions, time), and what each next token is worth in such a state, for
+                `expected_value`.
         """
         keep, keep_prompt = rollout.mask.bool(), rollout.prompt_mask.bool() & with_prompts
         prompt_hidden, hidden = hidden_states(self.model, rollout)
         actions = rollout.completion_ids[keep]
         # a prompt's tokens have a divergence, but no action whose log-prob would be wanted
         actions = torch.cat([actions, actions.new_zeros(int(keep_prompt.sum()))])
-        parts = [torch.cat([hidden[keep], prompt_hidden[keep_prompt]]), actions]
+        states = torch.zeros_like(actions) if states is None else _extended(states[keep], len(actions))
+        parts = [torch.cat([hidden[keep], prompt_hidden[keep_prompt]]), actions, states]
         head, reference_head = self.model.get_output_embeddings().weight, None
         if reference is not None:
             with torch.no_grad():
@@ -117,15 +127,16 @@ class CompletionScorer(nn.Module):
             parts.append(torch.cat([hidden_there[keep], prompt_hidden[keep_prompt]]))
             reference_head = reference.get_output_embeddings().weight
         chunks = [
-            checkpoint(_score_chunk, head, reference_head, temperature, *chunk, use_reentrant=False)
+            checkpoint(_score_chunk, head, reference_head, temperature, action_values, *chunk, use_reentrant=False)
             for chunk in zip(*(part.split(self.chunk_size) for part in parts), strict=True)
         ]
-        log_probs, entropy, kl, ref_log_probs = (torch.cat(column) for column in zip(*chunks, strict=True))
+        log_probs, entropy, kl, ref_log_probs, gain = (torch.cat(column) for column in zip(*chunks, strict=True))
         return TokenScores(
             *(_scatter(keep, column) for column in (log_probs, entropy, kl)),
             prompt_kl=_scatter(keep_prompt, kl[int(keep.sum()) :]) if with_prompts else None,
             ref_log_probs=_scatter(keep, ref_log_probs),
             values=None if self.critic is None else self.critic(rollout, hidden) * rollout.mask,
+            expected_value=None if action_values is None else _scatter(keep, gain),
         )
 
 
@@ -134,21 +145,30 @@ def _scatter(keep: Tensor, values: Tensor) -> Tensor:
     return torch.zeros(keep.shape, device=keep.device, dtype=values.dtype).masked_scatter(keep, values)
 
 
+def _extended(values: Tensor, length: int) -> Tensor:
+    """The values, then zeros up to that length: a prompt's tokens have no state."""
+    return torch.cat([values, values.new_zeros(length - len(values))])
+
+
 def _score_chunk(
     head: Tensor,
     reference_head: Tensor | None,
     temperature: float,
+    action_values: ActionValues | None,
     hidden: Tensor,
     actions: Tensor,
+    states: Tensor,
     reference_hidden: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     logits = (hidden @ head.T).float() / temperature
     log_probs, entropy = log_probs_and_entropy(logits, actions)
+    nothing = torch.zeros_like(log_probs)
+    gain = nothing if action_values is None else expected_value(logits.log_softmax(-1), action_values(states))
     if reference_hidden is None or reference_head is None:
-        return log_probs, entropy, torch.zeros_like(log_probs), log_probs.detach()
+        return log_probs, entropy, nothing, log_probs.detach(), gain
     log_ref = ((reference_hidden @ reference_head.T).float() / temperature).log_softmax(-1)
     kl = kl_divergence(logits.log_softmax(-1), log_ref)
-    return log_probs, entropy, kl, log_ref.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    return log_probs, entropy, kl, log_ref.gather(-1, actions.unsqueeze(-1)).squeeze(-1), gain
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from transformers import PreTrainedModel
 from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.estimators.losses import token_weights
 from policy_gradients.estimators.regularizers import entropy_weight, target_entropy_weight
+from policy_gradients.estimators.returns import reverse_cumsum
+from policy_gradients.estimators.state_values import StateValues
 from policy_gradients.language.adapters import with_adapters
+from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.models import choose_precision, end_token_ids, freeze_first, frozen_copy, load_model
 from policy_gradients.language.prompts import Prompts
 from policy_gradients.language.recompute import recompute_blocks
@@ -70,6 +74,8 @@ class Run:
     prompts: Sequence[list[int]]
     curriculum: ToleranceCurriculum | None
     critic: torch.nn.Module | None = None
+    checker_states: CheckerStates | None = None  # credit by state: the states and what they have come to be worth
+    state_values: StateValues | None = None
     pass_rate: float = 0.0  # running mean of the strict rule, 0 at the start
     target_entropy_weight: float | None = None  # what the controller of schedule `target` has come to
     micro_batch_prompts: int = 0  # the config's, or less once that did not fit into memory
@@ -139,6 +145,11 @@ def train(
         ValueError: a bad config, prompts file or model, or an output folder that holds another run.
         RewardError: the reward function broke its contract.
     """
+    if reward_function is not None and config.credit == "state":
+        logger.warning(
+            "the checker's states know nothing of a reward function: credit goes to whole completions instead"
+        )
+        config = dataclasses.replace(config, credit="completion")
     config = resolve(config)
     folder = RunFolder(Path(output_dir), config, resume)
     run = prepare(config, reward_function)
@@ -219,6 +230,9 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
         config, accelerator, model, scorer, reference, tokenizer, optimizer, rule, reward_function, prompts, curriculum,
         critic, micro_batch_prompts=config.micro_batch_prompts,
     )  # fmt: skip
+    if config.credit == "state":
+        run.checker_states = CheckerStates(rule, tokenizer, model.config.vocab_size, end_token_ids(model, tokenizer))
+        run.state_values = StateValues(run.checker_states.num_states, config.state_memory)
     if reward_function is not None:
         _try_reward(run)
     return run
@@ -257,7 +271,9 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     rate = learning_rate(config, step)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    update = update_policy(run, batch, watch)
+    update, kl = update_policy(run, batch, watch)
+    if run.checker_states is not None:
+        learn_state_values(run, batch, kl, rewards)
     run.pass_rate = 0.8 * run.pass_rate + 0.2 * strict_all.mean().item()
     if config.entropy_schedule == "target":
         cap = config.entropy_cap * config.entropy_weight
@@ -312,8 +328,29 @@ def sample_batch(run: Run, step: int) -> Rollout:
     )
 
 
-def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> dict[str, float]:
+def learn_state_values(run: Run, batch: Batch, kl: Tensor, rewards: Tensor) -> None:
+    """Account for the global batch in the values of the checker's states; every process comes to the same ones.
+
+    What a state is worth includes the divergence that is still to be paid from there on: without it a digit forced in
+    at the last moment would seem as good as one that the text led to.
+
+    Args:
+        kl: (completions of this process, time), in nats.
+        rewards: (completions of the global batch,).
+    """
+    rollout = batch.rollout
+    width = run.config.max_new_tokens - rollout.mask.shape[1]  # processes meet at one width, to be gathered
+    columns = (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask.long(), kl)
+    padded = [torch.nn.functional.pad(column, (0, width)) for column in columns]
+    states, mask, kl, finished = (run.accelerator.gather(x).cpu() for x in (*padded, rollout.finished))
+    returns = rewards.unsqueeze(1) - batch.kl_weight * reverse_cumsum(kl * mask)
+    run.state_values.update(states, mask, finished, rewards, returns)
+
+
+def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, float], Tensor]:
     """Backward through every micro-batch, one optimiser step per pass over the batch.
+
+    Returns what the step shows, and the divergence of each token before it, (completions, time).
 
     A micro-batch that does not fit into memory is halved, from then on, and its pass over the batch starts again.
 
@@ -346,7 +383,10 @@ def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> dict[str, float]:
             else:
                 logger.warning("the gradient is not finite: this update is skipped, the weights stay as they were")
             run.optimizer.zero_grad()
-    return {"grad_norm": norms[0], **summarise(measured, batch, accelerator)}
+    width = batch.rollout.mask.shape[1]
+    kl = [sampled[first].kl for first, _ in pieces]
+    kl = torch.cat([torch.nn.functional.pad(piece, (0, width - piece.shape[1])) for piece in kl])
+    return {"grad_norm": norms[0], **summarise(measured, batch, accelerator)}, kl
 
 
 def micro_batches(prompts: int, size: int) -> list[tuple[int, int]]:
@@ -383,7 +423,13 @@ def _backward(
     """Add the gradient of one micro-batch; what its scores show."""
     config, accelerator, mask = run.config, run.accelerator, piece.rollout.mask
     with watch.part("log_probs"):
-        scores = run.scorer(piece.rollout, config.temperature, run.reference, config.prompt_kl_weight > 0)
+        states, action_values = None, None
+        if run.checker_states is not None:
+            states = run.checker_states.before_tokens(piece.rollout.completion_ids)
+            action_values = partial(run.checker_states.action_values, values=run.state_values)
+        scores = run.scorer(
+            piece.rollout, config.temperature, run.reference, config.prompt_kl_weight > 0, states, action_values
+        )
         old = sampled.get(first, scores)
         losses = loss_per_token(scores, old, mask, piece, config)
         weights = token_weights(mask, config.aggregation, piece.completions, piece.tokens, config.max_new_tokens)

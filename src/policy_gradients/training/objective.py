@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from policy_gradients.estimators.advantages import group_advantages
@@ -36,9 +37,14 @@ class TokenLosses:
 
 
 def batch_advantages(groups: Tensor, config: TrainConfig) -> Tensor:
-    """Advantages of the whole batch from its rewards, (prompts, G); with a critic they come later, token by token."""
+    """Advantages of the whole batch from its rewards, (prompts, G); with a critic they come later, token by token.
+
+    With credit by state there are none: the expected value of each step is differentiated itself.
+    """
     if config.critic != "none":
         return groups
+    if config.credit == "state":
+        return torch.zeros_like(groups)
     return group_advantages(groups, config.baseline, config.scale)
 
 
@@ -71,6 +77,8 @@ def loss_per_token(
         loss = policy_gradient_loss(scores.log_probs, advantages)
     else:
         loss = clipped_loss(scores.log_probs, old_log_probs, advantages, config.clip_low, config.clip_high)
+    if config.credit == "state":
+        loss = loss - scores.expected_value
     loss = loss + piece.kl_weight * kl_term
     loss = loss - piece.entropy_weight * scores.entropy
     if config.critic != "none":

@@ -74,6 +74,9 @@ class RunFolder:
         save_file(_trained_weights(run.model), partial / "model.safetensors")
         if run.critic is not None:
             save_file(_trained_weights(run.critic), partial / "critic.safetensors")
+        if run.state_values is not None:
+            tables = {"counts": run.state_values.counts, "sums": run.state_values.sums}
+            save_file(tables, partial / "state_values.safetensors")
         torch.save(run.optimizer.state_dict(), partial / "optimizer.pt")
         scaler = run.accelerator.scaler
         if scaler is not None:
@@ -116,6 +119,9 @@ class RunFolder:
             run.model.load_state_dict(weights, strict=False)
             if run.critic is not None:
                 run.critic.load_state_dict(load_file(last / "critic.safetensors"))
+            if run.state_values is not None:
+                tables = load_file(last / "state_values.safetensors")
+                run.state_values.counts, run.state_values.sums = tables["counts"], tables["sums"]
             run.optimizer.load_state_dict(optimizer)
         except Exception as error:  # safetensors, pickle and json each raise their own kinds
             raise ValueError(
