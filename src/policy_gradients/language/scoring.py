@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.log_probs import log_probs_and_entropy
+from policy_gradients.language.attention import Grid, PackedAttention, run_packed
+from policy_gradients.language.chunked import score_tokens
 from policy_gradients.language.rollout import Rollout, pad_left, positions
 
 
@@ -49,41 +50,30 @@ class TokenScores:
 
 def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """Last hidden states, with gradient: of the prompts, (prompts, prompt time, width), and those that predict the
-    completion tokens, (completions, time, width).
+    completion tokens, (completions, time, width); zero on padding.
 
-    Shared prefix: each prompt is encoded once, its keys and values are repeated for the group, and the gradients of all
-    G completions flow back through the one copy.
+    Shared prefix: the model sees the real tokens alone, each prompt once, and the gradients of all G completions flow
+    back through the one copy.
     """
-    group, backbone = rollout.num_generations, model.base_model
-    cache = DynamicCache(config=model.config)
-    prompt = backbone(
-        rollout.prompt_ids,
-        attention_mask=rollout.prompt_mask,
-        position_ids=positions(rollout.prompt_mask),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    first = prompt.last_hidden_state[:, -1:].repeat_interleave(group, dim=0)
-    if rollout.completion_ids.shape[1] == 1:
-        return prompt.last_hidden_state, first
-    cache.batch_repeat_interleave(group)
-    prompt_mask = rollout.prompt_mask.repeat_interleave(group, dim=0)
-    mask = torch.cat([prompt_mask, rollout.mask[:, :-1].to(prompt_mask.dtype)], dim=1)
-    rest = backbone(
-        rollout.completion_ids[:, :-1],
-        attention_mask=mask,
-        position_ids=positions(mask)[:, prompt_mask.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return prompt.last_hidden_state, torch.cat([first, rest.last_hidden_state], dim=1)
+    prompt_mask, lengths = rollout.prompt_mask.bool(), rollout.prompt_mask.sum(1)
+    inputs = rollout.mask[:, 1:].bool()  # tokens that predict another one: the last of a completion does not
+    ids = torch.cat([rollout.prompt_ids[prompt_mask], rollout.completion_ids[:, :-1][inputs]])
+    behind = torch.arange(inputs.shape[1], device=ids.device) + lengths.repeat_interleave(
+        rollout.num_generations
+    ).unsqueeze(1)
+    places = torch.cat([positions(rollout.prompt_mask)[prompt_mask], behind[inputs]])
+    hidden = run_packed(model.base_model, ids, places, PackedAttention(prompt_mask, inputs))
+    prompts, rest = hidden.split([int(lengths.sum()), int(inputs.sum())])
+    prompts = Grid(prompt_mask).pad(prompts)
+    first = prompts[:, -1:].repeat_interleave(rollout.num_generations, dim=0)
+    return prompts, torch.cat([first, Grid(inputs).pad(rest)], dim=1)
 
 
 class CompletionScorer(nn.Module):
     """Wraps the policy so that one `forward` does all the differentiable work: what data parallelism needs."""
 
-    def __init__(self, model: PreTrainedModel, chunk_size: int = 1024, critic: nn.Module | None = None):
-        """`chunk_size`: tokens whose logits exist at the same time. `critic`: (rollout, hidden states) → values."""
+    def __init__(self, model: PreTrainedModel, chunk_size: int | None = None, critic: nn.Module | None = None):
+        """`chunk_size`: tokens whose logits exist at once. `critic`: (rollout, hidden states) → values."""
         super().__init__()
         self.model = model
         self.critic = critic
@@ -98,8 +88,7 @@ class CompletionScorer(nn.Module):
     ) -> TokenScores:
         """Scores at the temperature that sampled; (completions, time) each.
 
-        The logits are made from the hidden states in chunks and made again in the backward pass: at most
-        `chunk_size` × vocabulary of them exist at once, for the policy and for the reference.
+        The logits are made from the hidden states in chunks, and made again in the backward pass (`score_tokens`).
 
         Args:
             with_prompts: also the divergence from the reference on the prompts' own tokens.
@@ -109,18 +98,16 @@ class CompletionScorer(nn.Module):
         actions = rollout.completion_ids[keep]
         # a prompt's tokens have a divergence, but no action whose log-prob would be wanted
         actions = torch.cat([actions, actions.new_zeros(int(keep_prompt.sum()))])
-        parts = [torch.cat([hidden[keep], prompt_hidden[keep_prompt]]), actions]
-        head, reference_head = self.model.get_output_embeddings().weight, None
+        scored = torch.cat([hidden[keep], prompt_hidden[keep_prompt]])
+        head, reference_head, hidden_there = self.model.get_output_embeddings().weight, None, None
         if reference is not None:
             with torch.no_grad():
                 prompt_hidden, hidden_there = hidden_states(reference, rollout)
-            parts.append(torch.cat([hidden_there[keep], prompt_hidden[keep_prompt]]))
+            hidden_there = torch.cat([hidden_there[keep], prompt_hidden[keep_prompt]])
             reference_head = reference.get_output_embeddings().weight
-        chunks = [
-            checkpoint(_score_chunk, head, reference_head, temperature, *chunk, use_reentrant=False)
-            for chunk in zip(*(part.split(self.chunk_size) for part in parts), strict=True)
-        ]
-        log_probs, entropy, kl, ref_log_probs = (torch.cat(column) for column in zip(*chunks, strict=True))
+        log_probs, entropy, kl, ref_log_probs = score_tokens(
+            scored, head, actions, hidden_there, reference_head, temperature, self.chunk_size
+        )
         return TokenScores(
             *(_scatter(keep, column) for column in (log_probs, entropy, kl)),
             prompt_kl=_scatter(keep_prompt, kl[int(keep.sum()) :]) if with_prompts else None,
@@ -132,23 +119,6 @@ class CompletionScorer(nn.Module):
 def _scatter(keep: Tensor, values: Tensor) -> Tensor:
     """The first `keep.sum()` values in their places, zeros elsewhere."""
     return torch.zeros(keep.shape, device=keep.device, dtype=values.dtype).masked_scatter(keep, values)
-
-
-def _score_chunk(
-    head: Tensor,
-    reference_head: Tensor | None,
-    temperature: float,
-    hidden: Tensor,
-    actions: Tensor,
-    reference_hidden: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    logits = (hidden @ head.T).float() / temperature
-    log_probs, entropy = log_probs_and_entropy(logits, actions)
-    if reference_hidden is None or reference_head is None:
-        return log_probs, entropy, torch.zeros_like(log_probs), log_probs.detach()
-    log_ref = ((reference_hidden @ reference_head.T).float() / temperature).log_softmax(-1)
-    kl = kl_divergence(logits.log_softmax(-1), log_ref)
-    return log_probs, entropy, kl, log_ref.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
 @torch.no_grad()
