@@ -70,53 +70,56 @@ def resume_or_start(config, folder):
     train(config, folder, resume=(folder / "config.json").exists(), progress=False)
 
 
-def touches(folder, count, then):
-    """Call `then` before the `count`-th thing that this process asks of a path in `folder`."""
-    seen = 0
+def watch_files(folder, on_operation):
+    """Call `on_operation` with a count before each thing that this process asks of a path in `folder`, from now on."""
+    count = 0
 
     def hook(event, arguments):
-        nonlocal seen
+        nonlocal count
         if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree") and any(
             str(folder) in str(argument) for argument in arguments
         ):
-            seen += 1
-            if seen == count:
-                then()
+            count += 1
+            on_operation(count)
 
     sys.addaudithook(hook)
 
 
 @needs_fork
 @pytest.mark.slow
-def test_killed_at_any_of_its_file_operations_a_run_resumes_exactly(config, whole, tmp_path):
-    """Each in turn, over a stretch of the run that holds whole checkpoints, from their first file to their last."""
-    killed, count = 0, 0
-    while True:
-        count += 7 if killed > 2 else 1
-        folder = tmp_path / "killed"
-        shutil.rmtree(folder, ignore_errors=True)
+def test_killed_between_two_file_operations_a_run_resumes_exactly(config, whole, tmp_path):
+    """At twelve of them, of which most are in the middle of a checkpoint: its files, its name, what it replaces."""
+    folder, counted = tmp_path / "killed", tmp_path / "counted"
 
-        def work(folder=folder, count=count):
-            touches(folder, count, lambda: os.kill(os.getpid(), signal.SIGKILL))
-            train(config, folder, progress=False)
+    def work(killed_at=None):
+        def operation(count):
+            counted.write_text(str(count))
+            if count == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-        _, status = os.waitpid(in_a_fork(work), 0)
-        if os.WIFEXITED(status):
-            break  # it has no more operations than that
-        killed += 1
+        watch_files(folder, operation)
+        train(config, folder, progress=False)
+
+    assert os.waitpid(in_a_fork(work), 0)[1] == 0
+    operations = int(counted.read_text())
+    assert operations > 50
+    for killed_at in random.Random(0).sample(range(1, operations + 1), 12):
+        shutil.rmtree(folder)
+        _, status = os.waitpid(in_a_fork(lambda killed_at=killed_at: work(killed_at)), 0)
+        assert os.WIFSIGNALED(status)
         resume_or_start(config, folder)
         assert_same_run(whole, folder)
-    assert os.WEXITSTATUS(status) == 0 and killed > 15
+        folder.mkdir(exist_ok=True)
 
 
 @needs_fork
 @pytest.mark.slow
 def test_killed_again_and_again_at_random_times_a_run_resumes_exactly(config, tmp_path):
-    config, folder = dataclasses.replace(config, max_steps=12), tmp_path / "killed"
+    config, folder = dataclasses.replace(config, max_steps=8), tmp_path / "killed"
     start = time.perf_counter()
     whole = train(config, tmp_path / "whole", progress=False)
     draw, longest, kills = random.Random(0), time.perf_counter() - start, 0
-    for _ in range(40):
+    for _ in range(12):
         child = in_a_fork(lambda: resume_or_start(config, folder))
         time.sleep(draw.uniform(0, longest))
         os.kill(child, signal.SIGKILL)

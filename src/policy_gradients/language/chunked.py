@@ -54,19 +54,9 @@ class _ScoreTokens(torch.autograd.Function):
         device = hidden.device.type
         ctx.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         ctx.temperature, ctx.size = temperature, size
-        columns: list[tuple[Tensor, ...]] = []
+        arguments = (head, actions, reference_hidden, reference_head)
         with torch.autocast(device, enabled=False):
-            for rows in _chunks(len(hidden), size):
-                log_pi = _log_softmax(hidden[rows], head, temperature, ctx.dtype)
-                log_prob = log_pi.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
-                pi = log_pi.exp()
-                negative_entropy = _dot(pi, log_pi)
-                if reference_hidden is None:
-                    columns.append((log_prob, -negative_entropy, torch.zeros_like(log_prob), log_prob))
-                    continue
-                log_ref = _log_softmax(reference_hidden[rows], reference_head, temperature, ctx.dtype)
-                chosen = log_ref.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
-                columns.append((log_prob, -negative_entropy, negative_entropy - _dot(pi, log_ref), chosen))
+            columns = [_scores(hidden, *arguments, rows, ctx) for rows in _chunks(len(hidden), size)]
         log_probs, entropy, kl, ref_log_probs = (torch.cat(column) for column in zip(*columns, strict=True))
         ctx.save_for_backward(hidden, head, actions, reference_hidden, reference_head, entropy, kl)
         ctx.mark_non_differentiable(ref_log_probs)
@@ -74,27 +64,55 @@ class _ScoreTokens(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, a: Tensor, b: Tensor, c: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, head, actions, reference_hidden, reference_head, entropy, kl = ctx.saved_tensors
-        low, parts, with_reference = head.to(ctx.dtype), [], reference_hidden is not None
+        hidden, head = ctx.saved_tensors[:2]
+        low, parts = head.to(ctx.dtype), []
         head_gradient = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in _chunks(len(hidden), ctx.size):
-                up, on_entropy, on_kl = (x[rows].unsqueeze(1) for x in (a, b, c if with_reference else 0 * c))
-                log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
-                constant = -up - on_entropy * entropy[rows].unsqueeze(1)
-                pi = log_pi.exp()
-                gradient = log_pi.mul_(on_kl - on_entropy)
-                if with_reference:
-                    log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
-                    gradient.sub_(log_ref.mul_(on_kl))
-                    constant = constant - on_kl * kl[rows].unsqueeze(1)
-                gradient = gradient.add_(constant).mul_(pi)
-                gradient.scatter_add_(1, actions[rows].unsqueeze(1), up)
-                gradient = gradient.div_(ctx.temperature).to(ctx.dtype)
+                gradient = _logit_gradient(ctx, rows, a, b, c)
                 parts.append((gradient @ low).to(hidden.dtype))
                 if head_gradient is not None:
                     head_gradient += gradient.T @ hidden[rows].to(ctx.dtype)
         return torch.cat(parts), head_gradient, None, None, None, None, None
+
+
+def _scores(
+    hidden: Tensor,
+    head: Tensor,
+    actions: Tensor,
+    reference_hidden: Tensor | None,
+    reference_head: Tensor | None,
+    rows: slice,
+    ctx: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `score_tokens` returns, of one chunk."""
+    log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
+    log_prob = log_pi.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
+    pi = log_pi.exp()
+    negative_entropy = _dot(pi, log_pi)
+    if reference_hidden is None:
+        return log_prob, -negative_entropy, torch.zeros_like(log_prob), log_prob
+    del log_pi  # before the reference's takes as much
+    log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
+    chosen = log_ref.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
+    return log_prob, -negative_entropy, negative_entropy - _dot(pi, log_ref), chosen
+
+
+def _logit_gradient(ctx: Any, rows: slice, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """That of one chunk, by the formula of `_ScoreTokens`, (tokens, vocabulary), ready for products."""
+    hidden, head, actions, reference_hidden, reference_head, entropy, kl = ctx.saved_tensors
+    if reference_hidden is None:
+        c = torch.zeros_like(c)
+    a, b, c, entropy, kl = (x[rows].unsqueeze(1) for x in (a, b, c, entropy, kl))
+    log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
+    pi = log_pi.exp()
+    gradient = log_pi.mul_(c - b)
+    if reference_hidden is not None:
+        log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
+        gradient.sub_(log_ref.mul_(c))
+    gradient.sub_(a + b * entropy + c * kl).mul_(pi)
+    gradient.scatter_add_(1, actions[rows].unsqueeze(1), a)
+    return gradient.div_(ctx.temperature).to(ctx.dtype)
 
 
 def _chunks(count: int, size: int) -> list[slice]:
