@@ -213,11 +213,37 @@ def _benchmark_parser(commands: Any) -> None:
         "--sweep", metavar="SETTING=A,B,…", help="the same for several values, such as num_generations=4,8,16"
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write every measurement")
+    command.add_argument(
+        "--budget",
+        metavar="PRESET",
+        help="instead: memory of one step of a preset, such as qwen, part by part, measured on the CPU with random "
+        "weights, and what that needs of a T4; the settings of the work below replace the preset's",
+    )
     _add_settings(command, Work, "the work")
     command.set_defaults(run=_benchmark)
 
 
+def _budget(parsed: argparse.Namespace) -> int:
+    from policy_gradients.training.benchmark import Work
+    from policy_gradients.training.budget import architecture, budget_table, measure_budget
+    from policy_gradients.training.config import TrainConfig, preset
+
+    chosen = _chosen(parsed, Work)
+    if "prompt_tokens" in chosen:
+        chosen["max_prompt_tokens"] = chosen["prompt_tokens"]
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    config = preset(parsed.budget, **{name: value for name, value in chosen.items() if name in known})
+    budget = measure_budget(config, architecture(config.model))
+    print(budget_table(budget, config))
+    if parsed.json:
+        report = {"config": dataclasses.asdict(config), **dataclasses.asdict(budget), "peak": budget.peak}
+        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
 def _benchmark(parsed: argparse.Namespace) -> int:
+    if parsed.budget:
+        return _budget(parsed)
     from policy_gradients.training.benchmark import Work, benchmark, table, trl_is_installed
 
     works = _sweep(Work(**_chosen(parsed, Work)), parsed.sweep)

@@ -12,14 +12,14 @@ def uniforms(rows, columns, seed=0):
 
 
 @torch.no_grad()
-def plain_generate(model, prompt, numbers):
+def plain_generate(model, prompt, numbers, end=END):
     """One prompt, no cache, no batch: what `generate` must agree with."""
     ids = list(prompt)
     for number in numbers:
         logits = model(torch.tensor([ids])).logits[0, -1]
         token = sample(logits, number, 1.0)[0].item()
         ids.append(token)
-        if token in END:
+        if token in end:
             break
     return ids[len(prompt) :]
 
@@ -32,6 +32,16 @@ def test_cached_batched_generation_equals_the_plain_one(any_model):
         length = int(rollout.mask[row].sum())
         assert rollout.completion_ids[row, :length].tolist() == expected
         assert rollout.finished[row].item() == (expected[-1] in END)
+
+
+def test_it_stays_equal_when_most_completions_have_ended_early(any_model):
+    numbers, end = uniforms(24, 12, seed=5), [*END, *range(20, 130)]
+    rollout = generate(any_model, PROMPTS, 8, numbers, end, pad_id=0)
+    lengths = rollout.mask.sum(1).tolist()
+    assert len(set(lengths)) > 5  # so that the cache is made smaller again and again
+    for row in range(24):
+        expected = plain_generate(any_model, PROMPTS[row // 8], numbers[row], end)
+        assert rollout.completion_ids[row, : int(lengths[row])].tolist() == expected
 
 
 def test_a_completion_does_not_depend_on_its_batch(any_model):

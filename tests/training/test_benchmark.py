@@ -92,15 +92,16 @@ def test_rounds_alternate(work):
 def test_the_table_shows_medians_and_ranges_of_the_rounds(work):
     parts = dict.fromkeys(PARTS, 0.5)
     found = {
-        "ours": [Measurement(seconds, parts, 100 * module.MIB) for seconds in (2.0, 4.0, 3.0)],
-        "floor": [Measurement(2.0, {}, 50 * module.MIB) for _ in range(3)],
-        "trl": [Measurement(seconds, {}, 200 * module.MIB) for seconds in (20.0, 20.0, 30.0)],
+        "ours": [Measurement(seconds, parts, 100 * module.MIB, 2 * seconds) for seconds in (2.0, 4.0, 3.0)],
+        "floor": [Measurement(2.0, {}, 50 * module.MIB, 1.0) for _ in range(3)],
+        "trl": [Measurement(seconds, {}, 200 * module.MIB, 12.0) for seconds in (20.0, 20.0, 30.0)],
     }
     lines = table(work, found).splitlines()
     row = {line[:48].strip() if "/ ours" in line or "/ floor" in line else line.split()[0]: line for line in lines}
     assert "3 (2–4)" in row["ours"] and "5.33 (4–8)" in row["ours"] and "100 (100–100)" in row["ours"]
     assert "10 (5–10)" in row["time, TRL / ours"] and "2 (2–2)" in row["peak memory, TRL / ours"]
     assert "1.5 (1–2)" in row["time, ours / floor"]
+    assert "2 (1.5–3)" in row["processor time, TRL / ours"] and "6 (4–8)" in row["processor time, ours / floor"]
     assert "0.5 (0.5–0.5)" in row["log-probs and backward alone, ours / floor"]
     assert "0.5 (0.5–0.5)" in row["log_probs"]
     assert spread([1234.5]) == "1234"

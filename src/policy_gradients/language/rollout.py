@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
+
+from policy_gradients.language.attention import DecodingAttention, run_packed
 
 
 @dataclass
@@ -91,8 +93,8 @@ def generate(
 ) -> Rollout:
     """Sample `num_generations` completions of every prompt, at most `uniforms.shape[1]` tokens each.
 
-    The prompts go through the model once; their cache is then repeated for the group. Rows that have ended leave the
-    decoding batch.
+    The prompts go through the model once, and all completions of a group read the keys and values of that one copy.
+    Rows that have ended leave the decoding batch.
 
     Args:
         prompts: P lists of token ids.
@@ -114,38 +116,26 @@ def generate(
     log_probs = torch.zeros(rows, max_new_tokens, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
 
-    cache = DynamicCache(config=model.config)
-    output = model(
-        prompt_ids,
-        attention_mask=prompt_mask,
-        position_ids=positions(prompt_mask),
-        past_key_values=cache,
-        logits_to_keep=1,
-    )
-    cache.batch_repeat_interleave(num_generations)
-    logits = output.logits[:, -1].repeat_interleave(num_generations, dim=0)
-    attention_mask = prompt_mask.repeat_interleave(num_generations, dim=0)
-    position = attention_mask.sum(1)
+    cache = DecodingAttention(prompt_mask.bool(), num_generations, max_new_tokens)
+    backbone, head, lengths = model.base_model, model.get_output_embeddings(), prompt_mask.sum(1)
+    real = prompt_mask.bool()
+    hidden = run_packed(backbone, prompt_ids[real], positions(prompt_mask)[real], cache.prefill)
+    logits = head(hidden[lengths.cumsum(0) - 1]).repeat_interleave(num_generations, dim=0)
+    position = lengths.repeat_interleave(num_generations)
     alive = torch.arange(rows, device=device)  # rows still decoding
     for t in range(max_new_tokens):
         token, log_probs[alive, t] = sample(logits, uniforms[alive, t], temperature)
         completion_ids[alive, t] = token
-        ended = torch.isin(token, end)
+        going, ended = None, torch.isin(token, end)
         finished[alive[ended]] = True
         if ended.any():
             going = (~ended).nonzero().squeeze(1)
-            alive, token, attention_mask, position = (x[going] for x in (alive, token, attention_mask, position))
-            cache.batch_select_indices(going)
+            alive, token, position = (x[going] for x in (alive, token, position))
         if len(alive) == 0 or t == max_new_tokens - 1:
             break
-        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(alive), 1)], dim=1)
-        output = model(
-            token.unsqueeze(1),
-            attention_mask=attention_mask,
-            position_ids=position.unsqueeze(1),
-            past_key_values=cache,
-        )
-        logits, position = output.logits[:, -1], position + 1
+        cache.start(going)
+        logits = head(run_packed(backbone, token, position, cache.decode))
+        position = position + 1
     steps = t + 1
     return Rollout(
         prompt_ids,

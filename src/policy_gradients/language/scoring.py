@@ -2,19 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from policy_gradients.estimators.log_probs import expected_value, kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.log_probs import log_probs_and_entropy
+from policy_gradients.language.attention import Grid, PackedAttention, run_packed
+from policy_gradients.language.chunked import ActionValues, score_tokens
 from policy_gradients.language.rollout import Rollout, pad_left, positions
-
-ActionValues = Callable[[Tensor], Tensor]  # states (n,) → what each next token is worth there, (n, vocabulary)
 
 
 @dataclass
@@ -54,41 +52,30 @@ class TokenScores:
 
 def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """Last hidden states, with gradient: of the prompts, (prompts, prompt time, width), and those that predict the
-    completion tokens, (completions, time, width).
+    completion tokens, (completions, time, width); zero on padding.
 
-    Shared prefix: each prompt is encoded once, its keys and values are repeated for the group, and the gradients of all
-    G completions flow back through the one copy.
+    Shared prefix: the model sees the real tokens alone, each prompt once, and the gradients of all G completions flow
+    back through the one copy.
     """
-    group, backbone = rollout.num_generations, model.base_model
-    cache = DynamicCache(config=model.config)
-    prompt = backbone(
-        rollout.prompt_ids,
-        attention_mask=rollout.prompt_mask,
-        position_ids=positions(rollout.prompt_mask),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    first = prompt.last_hidden_state[:, -1:].repeat_interleave(group, dim=0)
-    if rollout.completion_ids.shape[1] == 1:
-        return prompt.last_hidden_state, first
-    cache.batch_repeat_interleave(group)
-    prompt_mask = rollout.prompt_mask.repeat_interleave(group, dim=0)
-    mask = torch.cat([prompt_mask, rollout.mask[:, :-1].to(prompt_mask.dtype)], dim=1)
-    rest = backbone(
-        rollout.completion_ids[:, :-1],
-        attention_mask=mask,
-        position_ids=positions(mask)[:, prompt_mask.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return prompt.last_hidden_state, torch.cat([first, rest.last_hidden_state], dim=1)
+    prompt_mask, lengths = rollout.prompt_mask.bool(), rollout.prompt_mask.sum(1)
+    inputs = rollout.mask[:, 1:].bool()  # tokens that predict another one: the last of a completion does not
+    ids = torch.cat([rollout.prompt_ids[prompt_mask], rollout.completion_ids[:, :-1][inputs]])
+    behind = torch.arange(inputs.shape[1], device=ids.device) + lengths.repeat_interleave(
+        rollout.num_generations
+    ).unsqueeze(1)
+    places = torch.cat([positions(rollout.prompt_mask)[prompt_mask], behind[inputs]])
+    hidden = run_packed(model.base_model, ids, places, PackedAttention(prompt_mask, inputs))
+    prompts, rest = hidden.split([int(lengths.sum()), int(inputs.sum())])
+    prompts = Grid(prompt_mask).pad(prompts)
+    first = prompts[:, -1:].repeat_interleave(rollout.num_generations, dim=0)
+    return prompts, torch.cat([first, Grid(inputs).pad(rest)], dim=1)
 
 
 class CompletionScorer(nn.Module):
     """Wraps the policy so that one `forward` does all the differentiable work: what data parallelism needs."""
 
-    def __init__(self, model: PreTrainedModel, chunk_size: int = 1024, critic: nn.Module | None = None):
-        """`chunk_size`: tokens whose logits exist at the same time. `critic`: (rollout, hidden states) → values."""
+    def __init__(self, model: PreTrainedModel, chunk_size: int | None = None, critic: nn.Module | None = None):
+        """`chunk_size`: tokens whose logits exist at once. `critic`: (rollout, hidden states) → values."""
         super().__init__()
         self.model = model
         self.critic = critic
@@ -105,8 +92,7 @@ class CompletionScorer(nn.Module):
     ) -> TokenScores:
         """Scores at the temperature that sampled; (completions, time) each.
 
-        The logits are made from the hidden states in chunks and made again in the backward pass: at most
-        `chunk_size` × vocabulary of them exist at once, for the policy and for the reference.
+        The logits are made from the hidden states in chunks, and made again in the backward pass (`score_tokens`).
 
         Args:
             with_prompts: also the divergence from the reference on the prompts' own tokens.
@@ -118,57 +104,29 @@ class CompletionScorer(nn.Module):
         actions = rollout.completion_ids[keep]
         # a prompt's tokens have a divergence, but no action whose log-prob would be wanted
         actions = torch.cat([actions, actions.new_zeros(int(keep_prompt.sum()))])
-        states = torch.zeros_like(actions) if states is None else _extended(states[keep], len(actions))
-        parts = [torch.cat([hidden[keep], prompt_hidden[keep_prompt]]), actions, states]
-        head, reference_head = self.model.get_output_embeddings().weight, None
+        scored = torch.cat([hidden[keep], prompt_hidden[keep_prompt]])
+        head, reference_head, hidden_there = self.model.get_output_embeddings().weight, None, None
         if reference is not None:
             with torch.no_grad():
                 prompt_hidden, hidden_there = hidden_states(reference, rollout)
-            parts.append(torch.cat([hidden_there[keep], prompt_hidden[keep_prompt]]))
+            hidden_there = torch.cat([hidden_there[keep], prompt_hidden[keep_prompt]])
             reference_head = reference.get_output_embeddings().weight
-        chunks = [
-            checkpoint(_score_chunk, head, reference_head, temperature, action_values, *chunk, use_reentrant=False)
-            for chunk in zip(*(part.split(self.chunk_size) for part in parts), strict=True)
-        ]
-        log_probs, entropy, kl, ref_log_probs, gain = (torch.cat(column) for column in zip(*chunks, strict=True))
+        log_probs, entropy, kl, ref_log_probs, gain = score_tokens(
+            scored, head, actions, hidden_there, reference_head, temperature, self.chunk_size,
+            states=None if states is None else states[keep], action_values=action_values,
+        )  # fmt: skip
         return TokenScores(
             *(_scatter(keep, column) for column in (log_probs, entropy, kl)),
             prompt_kl=_scatter(keep_prompt, kl[int(keep.sum()) :]) if with_prompts else None,
             ref_log_probs=_scatter(keep, ref_log_probs),
             values=None if self.critic is None else self.critic(rollout, hidden) * rollout.mask,
-            expected_value=None if action_values is None else _scatter(keep, gain),
+            expected_value=None if gain is None else _scatter(keep, gain),
         )
 
 
 def _scatter(keep: Tensor, values: Tensor) -> Tensor:
     """The first `keep.sum()` values in their places, zeros elsewhere."""
     return torch.zeros(keep.shape, device=keep.device, dtype=values.dtype).masked_scatter(keep, values)
-
-
-def _extended(values: Tensor, length: int) -> Tensor:
-    """The values, then zeros up to that length: a prompt's tokens have no state."""
-    return torch.cat([values, values.new_zeros(length - len(values))])
-
-
-def _score_chunk(
-    head: Tensor,
-    reference_head: Tensor | None,
-    temperature: float,
-    action_values: ActionValues | None,
-    hidden: Tensor,
-    actions: Tensor,
-    states: Tensor,
-    reference_hidden: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    logits = (hidden @ head.T).float() / temperature
-    log_probs, entropy = log_probs_and_entropy(logits, actions)
-    nothing = torch.zeros_like(log_probs)
-    gain = nothing if action_values is None else expected_value(logits.log_softmax(-1), action_values(states))
-    if reference_hidden is None or reference_head is None:
-        return log_probs, entropy, nothing, log_probs.detach(), gain
-    log_ref = ((reference_hidden @ reference_head.T).float() / temperature).log_softmax(-1)
-    kl = kl_divergence(logits.log_softmax(-1), log_ref)
-    return log_probs, entropy, kl, log_ref.gather(-1, actions.unsqueeze(-1)).squeeze(-1), gain
 
 
 @torch.no_grad()

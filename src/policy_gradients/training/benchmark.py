@@ -75,11 +75,15 @@ _MAY_BE_ZERO = ("vocab_size", "warmup_steps", "seed")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One step. `seconds` in all, `parts` of it where the side tells them apart, `peak` memory in bytes."""
+    """One step. `seconds` in all, `parts` of it where the side tells them apart, `peak` memory in bytes.
+
+    `cpu_seconds` are the processor's, over all threads: on a machine that others use as well they say more.
+    """
 
     seconds: float
     parts: dict[str, float]
     peak: int
+    cpu_seconds: float = 0.0
 
 
 def prompts_of(work: Work, tokenizer: Any) -> list[str]:
@@ -128,7 +132,7 @@ def measure_ours(work: Work) -> Measurement:
     rows = work.num_prompts * work.num_generations
     for step in range(work.warmup_steps + 1):
         watch = Stopwatch(run.accelerator.device)
-        start = watch.now()
+        start, cpu_start = watch.now(), time.process_time()
         with watch.part("rollout"), run.accelerator.autocast():
             uniforms = sampling_uniforms(rows, work.max_new_tokens, step, work.seed)
             pad = run.tokenizer.pad_token_id
@@ -138,8 +142,8 @@ def measure_ours(work: Work) -> Measurement:
             groups = torch.tensor(earned, device=run.accelerator.device).unflatten(0, (-1, work.num_generations))
         tokens = int(rollout.mask.sum())
         update_policy(run, Batch(rollout, groups, group_advantages(groups), rows, tokens, 0.04, 0.0), watch)
-        seconds = watch.now() - start
-    return Measurement(seconds, watch.seconds, peak_memory(work.device))
+        seconds, cpu_seconds = watch.now() - start, time.process_time() - cpu_start
+    return Measurement(seconds, watch.seconds, peak_memory(work.device), cpu_seconds)
 
 
 def measure_floor(work: Work) -> Measurement:
@@ -159,15 +163,15 @@ def measure_floor(work: Work) -> Measurement:
     watch = Stopwatch(torch.device(work.device))
     for _ in range(work.warmup_steps + 1):
         model.zero_grad()
-        start = watch.now()
+        start, cpu_start = watch.now(), time.process_time()
         size = work.micro_batch_prompts
         for first in range(0, work.num_prompts, size):
             rows = slice(first * work.num_generations, (first + size) * work.num_generations)
             with torch.autocast(work.device, _DTYPES[work.precision], enabled=work.precision != "no"):
                 loss = _bare_loss(model, prompts[first : first + size], completions[rows])
             loss.backward()
-        seconds = watch.now() - start
-    return Measurement(seconds, {}, peak_memory(work.device))
+        seconds, cpu_seconds = watch.now() - start, time.process_time() - cpu_start
+    return Measurement(seconds, {}, peak_memory(work.device), cpu_seconds)
 
 
 def _bare_loss(model: PreTrainedModel, prompts: Tensor, completions: Tensor) -> Tensor:
@@ -194,10 +198,10 @@ def measure_trl(work: Work) -> Measurement:
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            times["begin"] = _synchronised_time(work.device)
+            times["begin"], times["cpu begin"] = _synchronised_time(work.device), time.process_time()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            times["end"] = _synchronised_time(work.device)
+            times["end"], times["cpu end"] = _synchronised_time(work.device), time.process_time()
 
     rows = work.num_prompts * work.num_generations
     with tempfile.TemporaryDirectory() as folder:
@@ -218,7 +222,8 @@ def measure_trl(work: Work) -> Measurement:
             callbacks=[Clock()],
         )
         trainer.train()
-    return Measurement(times["end"] - times["begin"], {}, peak_memory(work.device))
+    seconds, cpu_seconds = times["end"] - times["begin"], times["cpu end"] - times["cpu begin"]
+    return Measurement(seconds, {}, peak_memory(work.device), cpu_seconds)
 
 
 SIDES: dict[str, Callable[[Work], Measurement]] = {"ours": measure_ours, "floor": measure_floor, "trl": measure_trl}
@@ -309,11 +314,12 @@ def table(work: Work, found: dict[str, list[Measurement]]) -> str:
         f"{work.model} on {work.device}, precision {work.precision}, {torch.get_num_threads()} threads: "
         f"{work.num_prompts} prompts × {work.prompt_tokens} tokens × {work.num_generations} completions × "
         f"{work.max_new_tokens} tokens",
-        f"{'':22}{'seconds a step':>26}{'completion tokens/s':>26}{'peak memory, MiB':>26}",
+        f"{'':22}{'seconds a step':>26}{'of the processor':>26}{'completion tokens/s':>26}{'peak memory, MiB':>26}",
     ]
     for side, measured in found.items():
         columns = (
             [m.seconds for m in measured],
+            [m.cpu_seconds for m in measured],
             [tokens / m.seconds for m in measured],
             [m.peak / MIB for m in measured],
         )
@@ -322,15 +328,17 @@ def table(work: Work, found: dict[str, list[Measurement]]) -> str:
             lines.append(f"  {part:20}{spread([m.parts[part] for m in measured]):>26}")
     for name, (over, under, value) in RATIOS.items():
         if over in found and under in found:
-            pairs = [value(a) / value(b) for a, b in zip(found[over], found[under], strict=True)]
-            lines.append(f"{name:48}{spread(pairs):>26}")
+            pairs = [value(a) / value(b) for a, b in zip(found[over], found[under], strict=True) if value(b)]
+            lines += [f"{name:48}{spread(pairs):>26}"] if pairs else []
     return "\n".join(lines)
 
 
 RATIOS: dict[str, tuple[str, str, Callable[[Measurement], float]]] = {
     "time, TRL / ours": ("trl", "ours", lambda m: m.seconds),
+    "processor time, TRL / ours": ("trl", "ours", lambda m: m.cpu_seconds),
     "peak memory, TRL / ours": ("trl", "ours", lambda m: m.peak),
     "time, ours / floor": ("ours", "floor", lambda m: m.seconds),
+    "processor time, ours / floor": ("ours", "floor", lambda m: m.cpu_seconds),
     "log-probs and backward alone, ours / floor": (
         "ours", "floor", lambda m: m.parts["log_probs"] + m.parts["backward"] if m.parts else m.seconds,
     ),

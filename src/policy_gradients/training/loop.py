@@ -271,8 +271,12 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     rate = learning_rate(config, step)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
+    by_state = run.checker_states is not None
+    first = by_state and not run.state_values.counts.any()
+    if first:  # nothing is known of any state yet, and the policy is still the reference
+        learn_state_values(run, batch, torch.zeros_like(rollout.mask), rewards)
     update, kl = update_policy(run, batch, watch)
-    if run.checker_states is not None:
+    if by_state and not first:
         learn_state_values(run, batch, kl, rewards)
     run.pass_rate = 0.8 * run.pass_rate + 0.2 * strict_all.mean().item()
     if config.entropy_schedule == "target":

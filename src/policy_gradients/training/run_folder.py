@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from policy_gradients.training.loop import Run
 
 CONFIG, METRICS, MODEL = "config.json", "metrics.jsonl", "model"
+PARTIAL = ".partial"  # ends the name of what is being written or removed; whoever is killed then leaves it behind
 
 
 class RunFolder:
@@ -40,13 +41,16 @@ class RunFolder:
                 raise ValueError(
                     f"{path} holds a run with another config ({differing}); resume it with its own settings"
                 )
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and any(not child.name.endswith(PARTIAL) for child in path.iterdir()):
             raise ValueError(f"output folder {path} is not empty; choose another, or --resume the run in it")
 
     def open(self, first_step: int) -> None:
         """Create the folder, or drop the metrics after the checkpoint that the run resumes from."""
         self.path.mkdir(parents=True, exist_ok=True)
-        save_config(self.config, self.path / CONFIG)
+        for left_behind in self.path.glob(f"*{PARTIAL}"):
+            shutil.rmtree(left_behind) if left_behind.is_dir() else left_behind.unlink()
+        save_config(self.config, partial := self.path / (CONFIG + PARTIAL))
+        _put(partial, self.path / CONFIG)
         metrics = self.path / METRICS
         kept = read_metrics(metrics)[:first_step] if metrics.exists() else []
         write_atomically(metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
@@ -63,14 +67,12 @@ class RunFolder:
         return read_metrics(metrics) if metrics.exists() else []
 
     def save_checkpoint(self, run: "Run", step: int) -> None:
-        """Write a checkpoint so that it is there whole or not at all, and drop the oldest."""
+        """Write a checkpoint so that it is there whole or not at all; drop all but the last few and the best."""
         run.accelerator.wait_for_everyone()
         if not run.accelerator.is_main_process:
             return
         target = self.path / f"checkpoint-{step:06d}"
-        partial = self.path / f"partial-{target.name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial = _fresh(target)
         save_file(_trained_weights(run.model), partial / "model.safetensors")
         if run.critic is not None:
             save_file(_trained_weights(run.critic), partial / "critic.safetensors")
@@ -81,42 +83,50 @@ class RunFolder:
         scaler = run.accelerator.scaler
         if scaler is not None:
             torch.save(scaler.state_dict(), partial / "scaler.pt")
-        curriculum = dataclasses.asdict(run.curriculum) if run.curriculum else None
         state = {
             "step": step,
             "pass_rate": run.pass_rate,
-            "curriculum": curriculum,
+            "curriculum": dataclasses.asdict(run.curriculum) if run.curriculum else None,
             "target_entropy_weight": run.target_entropy_weight,
+            "config": dataclasses.asdict(self.config),
         }
         (partial / "state.json").write_text(json.dumps(state))
-        for file in partial.iterdir():
-            _flush(file)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        for old in self.checkpoints()[: -self.config.keep_checkpoints]:
-            shutil.rmtree(old)
+        _flush(self.path / METRICS)  # a checkpoint is worth no more than the metrics before it
+        _put(partial, target)
+        kept = {*self.checkpoints()[-self.config.keep_checkpoints :], self.best_checkpoint()}
+        for old in set(self.checkpoints()) - kept:
+            _remove(old)
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
-        return sorted(self.path.glob("checkpoint-*"))
+        return sorted(path for path in self.path.glob("checkpoint-*") if not path.name.endswith(PARTIAL))
+
+    def best_checkpoint(self) -> Path:
+        """That with the highest running mean of the strict pass rate; of equal ones, the last."""
+        return max(
+            self.checkpoints(), key=lambda path: (json.loads((path / "state.json").read_text())["pass_rate"], path)
+        )
 
     def restore(self, run: "Run") -> int:
         """Put the last checkpoint into `run`; returns the number of steps done, 0 without a checkpoint.
 
         Raises:
-            ValueError: the checkpoint is damaged.
+            ValueError: the checkpoint is damaged, or another run's.
         """
         if not (checkpoints := self.checkpoints()):
             return 0
         last = checkpoints[-1]
         try:
             state = json.loads((last / "state.json").read_text())
+            differing = differences(TrainConfig(**state["config"]), self.config)
             weights = load_file(last / "model.safetensors")
             optimizer = torch.load(last / "optimizer.pt", weights_only=True, map_location="cpu")
             scaler = run.accelerator.scaler
             if scaler is not None:
                 scaler.load_state_dict(torch.load(last / "scaler.pt", weights_only=True))
-            run.model.load_state_dict(weights, strict=False)
+            if missing := {name for name, _ in run.model.named_parameters()} ^ weights.keys():
+                raise ValueError(f"it lacks, or has no use for, the weights {sorted(missing)[:3]}")
+            run.model.load_state_dict(weights, strict=False)  # tied weights have a second name there
             if run.critic is not None:
                 run.critic.load_state_dict(load_file(last / "critic.safetensors"))
             if run.state_values is not None:
@@ -127,6 +137,8 @@ class RunFolder:
             raise ValueError(
                 f"checkpoint {last} is damaged ({type(error).__name__}: {error}); delete it to go back one"
             ) from None
+        if differing:
+            raise ValueError(f"checkpoint {last} belongs to a run with another config ({differing}); take it out")
         run.pass_rate = state["pass_rate"]
         run.target_entropy_weight = state.get("target_entropy_weight")
         if run.curriculum:
@@ -138,8 +150,10 @@ class RunFolder:
         run.accelerator.wait_for_everyone()
         if run.accelerator.is_main_process:
             merge_adapters(run.model)
-            run.model.save_pretrained(self.path / MODEL)
-            run.tokenizer.save_pretrained(self.path / MODEL)
+            partial = _fresh(self.path / MODEL)
+            run.model.save_pretrained(partial)
+            run.tokenizer.save_pretrained(partial)
+            _put(partial, self.path / MODEL)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -161,10 +175,37 @@ def differences(found: TrainConfig, wanted: TrainConfig) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that a reader sees the old or the new content, never a part."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     partial.write_bytes(content)
-    _flush(partial)
-    partial.replace(path)
+    _put(partial, path)
+
+
+def _fresh(target: Path) -> Path:
+    """An empty folder to fill in place of `target`."""
+    partial = target.with_name(target.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    return partial
+
+
+def _put(partial: Path, target: Path) -> None:
+    """Give a file or a folder its name once all of it is on the disk."""
+    for file in partial.iterdir() if partial.is_dir() else [partial]:
+        _flush(file)
+    if partial.is_dir():
+        _flush(partial)
+        _remove(target)
+    partial.replace(target)
+    _flush(target.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Take its name away first: what has the name of a checkpoint is one, also while it is removed."""
+    if folder.exists():
+        going = folder.with_name(f"removed-{folder.name}{PARTIAL}")
+        shutil.rmtree(going, ignore_errors=True)
+        folder.replace(going)
+        shutil.rmtree(going)
 
 
 def _trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -173,5 +214,11 @@ def _trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Have the disk hold what was written to a file, or which names a folder has."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
