@@ -21,13 +21,15 @@
 #
 # A language model continues sentences from Wikipedia. A checker answers each continuation with one bit: right or
 # wrong. There are no examples of right answers, and no gradient passes through the checker. How far can yes and no
-# move the model? First all or nothing, which fails; then in a way that works.
+# move the model? First all or nothing, which fails; then plain GRPO with a curriculum, which works at a price; then
+# credit for single tokens, which pays less for more.
 #
 # **Afterwards you can**
 #
 # - state a reward precisely, and test it before training on it;
 # - predict, from a pass rate and a group size, how much of a batch carries any gradient;
 # - read the board of a GRPO run: learning, cheating, or a dead run;
+# - say what one advantage for a whole completion costs, and how a checker that can be asked half-way helps;
 # - cut a run in the middle, resume it, and verify that nothing was lost.
 #
 # | tier | model | to read | to run this notebook | state |
@@ -61,7 +63,9 @@ from policy_gradients.course.exercises import check, hint, progress, solution  #
 from policy_gradients.course.figures import NAMES, PARTS, before_after, reward_against_kl, training_curves
 from policy_gradients.course.live import LivePlot
 from policy_gradients.estimators.advantages import zero_variance_share
+from policy_gradients.estimators.log_probs import expected_value
 from policy_gradients.evaluation.evaluate import Subject, load_subject, marked, sample_completions
+from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.models import best_device, end_token_ids, load_model, num_parameters
 from policy_gradients.language.prompts import prompt_ids
 from policy_gradients.language.rewards import Completion, decode, partial_reward, passes, rule_reward
@@ -322,7 +326,10 @@ def watched(config, folder):
 
 # %%
 SPARSE_STEPS = 6
-sparse = watched(preset(PRESET, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse")
+plain = dict(credit="completion", scale="std", updates_per_batch=1)  # GRPO as it is known
+sparse = watched(
+    preset(PRESET, **plain, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse"
+)
 
 
 # %%
@@ -379,57 +386,111 @@ Table(["rewards", "variance", "weight", "capped"], [[*row, bonus_weight(0.01, ba
 # The table of section 3 shows the way out: make p larger. Training accepts a length within a tolerance. The tolerance
 # shrinks while the share of completions within it is above one threshold. Below another it grows again. So it follows
 # success, not a clock. **The metric stays strict throughout**: `strict_rate` is all or nothing.
-
-# %%
-shown = ("num_prompts", "num_generations", "baseline", "scale", "aggregation", "learning_rate", "partial_credit")
-shown += ("start_tolerance", "raise_above", "lower_below", "kl_weight", "prompt_kl_weight")
-shown += ("entropy_schedule", "entropy_weight", "entropy_target", "max_steps", "stop_above")
-Table(["setting", "value"], [[name, getattr(config, name)] for name in shown])
-
-# %% [markdown]
-# Where the GRPO paper has the group's mean as baseline, here it is the mean of the *others* [2]. If `scale` is `std`, the
+#
+# Where the GRPO paper has the group's mean as baseline, here it is the mean of the *others* [2]. With `scale="std"` the
 # advantage is then divided by the group's standard deviation. A part of the rule that is rare in its group keeps its
 # pull that way. The price is a bias: easy and hard prompts get other weights [3].
 #
-# Three terms keep the policy a language model:
-#
-# - the exact KL to the untouched model over a completion's tokens, at the price β, `kl_weight`;
-# - the KL on the *prompts'* own tokens, at `prompt_kl_weight`: prompts are plain text, so it keeps plain text;
-# - an entropy bonus. Under the schedule `target`, its weight rises below `entropy_target` and falls above it.
-#
-# The cell below makes only the first steps. The full run is `make run` in a checkout, or
-# `policy-gradients train --preset tiny --output-dir runs/mine`. It takes minutes; section 7 shows the curves of one. It
-# ends when the running mean of the strict rate is above `stop_above`: what more steps buy is collapse.
+# Two terms keep the policy a language model: the exact KL to the untouched model over a completion's tokens, at the
+# price β, `kl_weight`; and the KL on the *prompts'* own tokens, at `prompt_kl_weight`. Prompts are plain text, so that
+# one keeps plain text.
 
 # %%
-STEPS = 12
+STEPS = 14
 print(f"{STEPS} of at most {config.max_steps} steps, {config.num_prompts * G} completions each")
-tuned = watched(preset(PRESET, max_steps=STEPS, final_learning_rate=1.0), runs / "curriculum")
+grpo = watched(preset(PRESET, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo")
+
 
 # %%
-rows = []
-for key in ("zero_variance_share", "strict_rate", "train_reward", "tolerance", "length_rate", "digit_rate", "kl"):
-    rows.append([NAMES[key], mean(sparse, key, 3), mean(tuned, key, 3)])
-Table(["mean of the last 3 steps", "sparse run", "curriculum"], rows)
+def side_by_side(**folders):
+    """The last steps of several runs, metric by metric."""
+    keys = ("zero_variance_share", "strict_rate", "train_reward", "tolerance", "length_rate", "digit_rate", "kl")
+    rows = [[NAMES[key], *(mean(folder, key, 3) for folder in folders.values())] for key in keys]
+    return Table(["mean of the last 3 steps", *folders], rows)
+
+
+side_by_side(sparse=sparse, curriculum=grpo)
+
+# %% [markdown]
+# The groups speak now, and the reward begins to move. It goes on like this for a hundred steps and more, and it gets
+# there: with these advantages (`--preset tiny-grpo`) nine in ten completions pass in the end. But look at what moves
+# it. A completion has some thirty tokens. One of them ended it too early, or one digit spoiled the sum; all thirty get
+# the same advantage. What the other tokens learn from it is noise, and Adam turns noise into steps, and steps are
+# divergence. The README has the measurement: less than one part in a hundred of such a gradient is signal, and the run
+# ends at seven times the least possible divergence.
+
+# %% [markdown]
+# ## 6. Credit where it is due
+#
+# The checker can be asked half-way. All that it will ever need to know of the text so far is how many characters there
+# are, and the remainder of the digit sum: a **state**, as of a finite automaton. Many completions pass through the same
+# state. So GRPO's idea, compare with those who began at the same place, works again at *every* place: the value V of a
+# state is the mean reward of all completions that were there, less the divergence that they still had to pay. Groups of
+# this kind are the anchor states of GiGPO [10].
+
+# %%
+states = CheckerStates(rule, tokenizer, model.config.vocab_size, end_token_ids(model, tokenizer))
+text = "In 1917 it was"
+steps = states.before_tokens(torch.tensor([tokenizer.encode(text)]))[0].tolist()
+print(f"{states.num_states} states; {states.after.shape[1]} kinds of token in a vocabulary of {len(tokenizer)}")
+print([(tokenizer.decode([i]), s) for i, s in zip(tokenizer.encode(text), steps, strict=True)])
+
+# %% [markdown]
+# And one thing more. Which state a token leads to is known for *every* token of the vocabulary, not just for the one
+# that was drawn: "7" adds one character and 7 to the sum. So the gradient does not have to wait for a lucky draw. The
+# policy-gradient theorem is a sum over all actions in the first place [11]; A ∇log π is that sum estimated from one:
+#
+# $$\nabla J = \mathbb{E}\Big[\sum_t \sum_a \nabla\pi(a|s_t)\, Q(s_t, a)\Big], \qquad Q(s, a) = V(\text{state after } a).$$
+#
+# In code it is one line, `expected_value`. Its gradient has no noise from the draw of the action; tests hold it against
+# an enumerated tree.
+
+# %%
+value = expected_value(torch.tensor([0.9, 0.1]).log(), torch.tensor([0.0, 1.0]))
+print(f"a good token that is drawn once in ten: expected value {value:.2f}, and it gets its gradient at every draw")
+
+# %% [markdown]
+# > **Predict**: same prompts, same number of completions, same curriculum. After as many steps as above, where will the
+# > strict rate be? And the KL?
+
+# %%
+shown = ("credit", "updates_per_batch", "state_memory", "num_prompts", "num_generations", "learning_rate")
+shown += ("partial_credit", "start_tolerance", "kl_place", "kl_weight", "prompt_kl_weight", "max_steps", "stop_above")
+Table(["setting", "value"], [[name, getattr(config, name)] for name in shown])
+
+# %%
+tuned = watched(preset(PRESET, max_steps=STEPS, final_learning_rate=1.0), runs / "state")
+
+# %%
+side_by_side(sparse=sparse, curriculum=grpo, by_state=tuned)
+
+# %% [markdown]
+# These are the first steps only. The full run is `make run` in a checkout, or
+# `policy-gradients train --preset tiny --output-dir runs/mine`; section 8 shows the curves of one.
+#
+# What is the price? The checker has to be a small automaton: this works for counting and sums, not for "the proof is
+# right". And a table that knows only the checker's state is blind to the text. Whether the sentence is about to end,
+# and a digit would fit, it cannot see: what the model writes to meet the rule is then not always what a writer would.
+# Where rules have no states, `credit="completion"` is what there is, or a learned critic.
 
 # %% [markdown]
 # How to read the board, from the top left:
 #
 # - **Strict rate and tolerance.** As the policy gets better, the task gets harder. A level reward above a falling
 #   tolerance *is* progress. The strict rate follows late.
-# - **Groups without a gradient**: near 100 % it is a dead run, as in section 4.
+# - **Groups without a gradient**: near 100 % it is a dead run, as in section 4. (Credit by state does not need groups.)
 # - **Length, digits, ending**: which part is being learnt? Notebook 07 takes this further.
 # - **Distinct completions** far below 100 %: the policy repeats itself.
 # - **Entropy** falls as a policy commits itself. A fall towards zero is the earlier sign of collapse; a bonus resists.
-# - **KL**, in nats per completion, is what the change has cost. Section 7 shows the least possible price.
+# - **KL**, in nats per completion, is what the change has cost. Section 8 shows the least possible price.
 # - **Gradient norm** before clipping. Rare events with large advantages make spikes; clipping bounds their step.
 
 # %% [markdown]
 # ### What a token answers for
 #
-# A token leads to states, and the policy diverges there or does not. So it is charged β times the divergence that
-# comes *after* it, like a reward. Its own KL is differentiated directly. Without the charge, the penalty's gradient
-# would lack one of its two parts [7].
+# A token leads to states, and the policy diverges there or does not. So with `kl_place="reward"` it is charged β times
+# the divergence that comes *after* it, like a reward; its own KL is differentiated directly. Without the charge, the
+# penalty's gradient would lack one of its two parts [7]. (Credit by state has this charge in V, where it is a mean.)
 
 # %% [markdown]
 # **Exercise: Divergence to go** (★★★, 15 min). Padding counts nothing.
@@ -466,11 +527,11 @@ rows = [[part, mean(tuned, f"seconds_{part}"), f"{mean(tuned, f'seconds_{part}')
 Table(["part of a step", "seconds", "share"], rows)
 
 # %% [markdown]
-# ## 6. Cut, and resume
+# ## 7. Cut, and resume
 #
 # A Colab session ends when Colab decides. A resumed run is worth little if it is a *different* run: an optimiser that
 # forgot its moments, random numbers that repeat. Here all randomness is a function of the seed and the step. So a
-# checkpoint needs the weights, the optimiser, the curriculum and the step count. We raise an exception in the middle.
+# checkpoint needs the weights, the optimiser, the curriculum, the values of states and the step count. We raise an exception in the middle.
 
 
 # %%
@@ -520,7 +581,7 @@ print("weights identical:", all(torch.equal(ours[name], theirs[name]) for name i
 # On a GPU some sums are taken in an order that varies, so the last digits may differ.
 
 # %% [markdown]
-# ## 7. The full run
+# ## 8. The full run
 #
 # Full runs are kept in the repository, under `results/`: the config, the log and the evaluation of each seed, as
 # `make results` writes them. Several seeds, because one run is an anecdote. The curves are those of the first.
@@ -568,7 +629,7 @@ for report in reports[:1]:
 # cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
 
 # %% [markdown]
-# ## 8. What the recipe said, and what is done here instead
+# ## 9. What the recipe said, and what is done here instead
 #
 # The recipe stands on a web page. Much of it could not be run, or did not mean what it said.
 #
@@ -578,7 +639,7 @@ for report in reports[:1]:
 # | `torch==2.2.0` | lower bounds that Colab's own packages satisfy | that version has no wheel for Python 3.13, which Colab runs; transformers 5 switches PyTorch off below 2.5 |
 # | batches of 16 prompts, "normalize each batch" | G completions of one prompt, compared within the group | over 16 *different* prompts, the mean mixes difficulty with quality; that is a batch baseline, close to REINFORCE++ [4], not GRPO [1] |
 # | GRPO cited as arXiv:2401.13662 | arXiv:2402.03300 | the former is Lehmann's survey of policy gradients [5]: worth reading, another subject |
-# | entropy bonus scaled by 1/variance of the reward | a bonus steered to a target entropy; every dynamic one is capped | section 4: the weight explodes where no reward differs; and p(1−p) vanishes at p = 1 too |
+# | entropy bonus scaled by 1/variance of the reward | none is needed; every dynamic one is capped | section 4: the weight explodes where no reward differs; and p(1−p) vanishes at p = 1 too |
 # | web text "chopped to 128 tokens" as prompt | chat template, the rule as a sentence, then an excerpt | a bare prefix holds neither an instruction nor a target, so the model has no reason to stop |
 # | `load_dataset("openwebtext")` | text that ships with the package | `datasets` 4 no longer runs dataset scripts ([nanoGPT#633](https://github.com/karpathy/nanoGPT/issues/633)) |
 # | "ends with the target character count", a "digit-sum check" | section 1 | it can be read as length in characters, length in tokens, or a text that ends in "64" |
@@ -609,3 +670,8 @@ progress()
 #    [arXiv:2311.07911](https://arxiv.org/abs/2311.07911)
 # 9. On exact lengths being hard: Xie & Lee (2025), [arXiv:2508.13805](https://arxiv.org/abs/2508.13805); LIFEBench,
 #    [arXiv:2505.16234](https://arxiv.org/abs/2505.16234)
+# 10. Feng, Xue, Liu & An (2025). Group-in-Group policy optimization: groups at anchor states.
+#     [arXiv:2505.10978](https://arxiv.org/abs/2505.10978)
+# 11. Sutton, McAllester, Singh & Mansour (2000). Policy gradient methods for RL with function approximation, Theorem 1.
+#     NIPS 12. As an algorithm: Ciosek & Whiteson (2018), Expected policy gradients,
+#     [arXiv:1706.05374](https://arxiv.org/abs/1706.05374)
