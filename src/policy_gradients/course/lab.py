@@ -1,7 +1,7 @@
 """The break_it lab: a healthy run, the same run with a wrong line in it, and what the alarms say."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from policy_gradients.training.config import TrainConfig
 from policy_gradients.training.loop import Run, prepare, train_step
 
 Rows = list[dict[str, Any]]
+OnStep = Callable[[dict[str, Any]], None]
 
 # Few and short completions in float32: a run takes seconds, and repeats to the digit. Nothing is left to a preset.
 SETTINGS: dict[str, Any] = {
@@ -52,11 +53,23 @@ def write_prompts(folder: str | Path) -> str:
     return str(path)
 
 
+def _nothing(row: dict[str, Any]) -> None:
+    pass
+
+
+def _steps_of(run: Run, steps: int, on_step: OnStep) -> Rows:
+    rows: Rows = []
+    for step in range(steps):
+        rows.append(train_step(run, step))
+        on_step(rows[-1])
+    return rows
+
+
 class Lab:
     """Runs on the same prompts, with the same random numbers and settings; healthy ones are kept, to be compared with.
 
-    >>> lab = Lab(folder)
-    >>> broken = lab.compare(FAILURES[0], "loss", "grad_norm", steps=8)
+    lab = Lab(folder)
+    broken = lab.compare(FAILURES[0], "loss", "grad_norm", steps=8)
     """
 
     def __init__(self, folder: str | Path, **settings: Any):
@@ -68,39 +81,31 @@ class Lab:
         self.settings = {**SETTINGS, "prompts_file": write_prompts(folder), **settings}
         self._healthy: dict[str, Rows] = {}
 
-    def run(self, reward: RewardFunction = share_of_e, **settings: Any) -> Run:
-        """A run that is ready for its first step."""
-        return prepare(TrainConfig(**{**self.settings, **settings}), reward)
+    def config(self, **settings: Any) -> TrainConfig:
+        return TrainConfig(**{**self.settings, **settings})
 
-    def healthy(self, steps: int, failure: Failure | None = None, **settings: Any) -> Rows:
+    def healthy(self, steps: int, failure: Failure | None = None, on_step: OnStep = _nothing, **settings: Any) -> Rows:
         """The metrics of a run as it should be, with what the failure's line needs to matter, and without the line.
 
-        One that was made before is not made again.
+        One that was made before is not made again, and `on_step` not called.
         """
         reward, settings = self._needs(failure, settings)
         key = repr((steps, reward, sorted(settings.items())))
         if key not in self._healthy:
-            run = self.run(reward, **settings)
-            self._healthy[key] = [train_step(run, step) for step in range(steps)]
+            self._healthy[key] = _steps_of(prepare(self.config(**settings), reward), steps, on_step)
         return self._healthy[key]
 
-    def broken(self, failure: Failure, steps: int, live: Signature | None = None, **settings: Any) -> Rows:
+    def broken(self, failure: Failure, steps: int, on_step: OnStep = _nothing, **settings: Any) -> Rows:
         """The metrics of the same run with the wrong line in it."""
-        rows: Rows = []
         reward, settings = self._needs(failure, settings)
         with planted(failure):
-            run = self.run(reward, **settings)
-            for step in range(steps):
-                rows.append(train_step(run, step))
-                if live is not None:
-                    live.log(**rows[-1])
-        return rows
+            return _steps_of(prepare(self.config(**settings), reward), steps, on_step)
 
     def compare(self, failure: Failure, *keys: str, steps: int, **settings: Any) -> Rows:
         """Both runs, their curves of the metrics `keys` on the page; the broken one's rows."""
-        alarm = getattr(alarms, failure.alarm)
-        with Signature(self.healthy(steps, failure, **settings), *keys, alarm=alarm) as live:
-            return self.broken(failure, steps, live, **settings)
+        with Signature(*keys, total=steps, alarm=getattr(alarms, failure.alarm)) as live:
+            live.healthy = self.healthy(steps, failure, live.log_healthy, **settings)
+            return self.broken(failure, steps, lambda row: live.log(**row), **settings)
 
     def _needs(self, failure: Failure | None, settings: dict[str, Any]) -> tuple[RewardFunction, dict[str, Any]]:
         if failure is None:

@@ -23,21 +23,24 @@ class Signature(LivePlot):
     """One panel a metric: the healthy run a solid blue line with discs, the broken one dashed and red with crosses.
 
     A value that is not finite stands at the foot of its panel as "NaN"; a dotted line marks the step at which the alarm
-    first rings. It is filled, redrawn and left on the page as a `LivePlot` is.
+    first rings. It is filled, redrawn and left on the page as a `LivePlot` is: the healthy run first, by `log_healthy`
+    or at once, then the broken one, by `log`.
     """
 
     def __init__(
         self,
-        healthy: Sequence[Mapping[str, Any]],
         *keys: str,
+        total: int,
+        healthy: Sequence[Mapping[str, Any]] = (),
         alarm: Alarm | None = None,
         broken: str = "broken",
         columns: int = 3,
     ):
         """
         Args:
-            healthy: rows of the healthy run.
             keys: one metric a panel.
+            total: steps of either run.
+            healthy: rows of the healthy run, as far as they are there.
             alarm: one whose first ring is marked.
             broken: what the other run is called.
             columns: panels side by side.
@@ -45,20 +48,25 @@ class Signature(LivePlot):
         Raises:
             ValueError: no keys.
         """
-        super().__init__(*keys, total=len(healthy), columns=columns)
+        super().__init__(*keys, total=total, columns=columns)
         self.healthy, self.alarm, self.broken = list(healthy), alarm, broken
         self.rang: int | None = None
         self._drawn: list[Line2D | Text] = []  # marks that are placed anew each time
         with matplotlib.rc_context(STYLE):
-            steps = _steps(healthy)
-            for axes, key, line in self._curves:
+            self._beside: list[Line2D] = []
+            for axes, _, line in self._curves:
                 line.set(color=VERMILLION, linestyle=DASHES[1], marker="X", markersize=5, label=broken, zorder=3)
-                axes.plot(steps, _finite(healthy, key), color=BLUE, marker="o", markersize=4, label=HEALTHY)
+                self._beside += axes.plot([], [], color=BLUE, marker="o", markersize=4, label=HEALTHY)
                 axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
             handles = self._curves[0][0].get_legend_handles_labels()[0][::-1]
             if alarm is not None:
                 handles.append(Line2D([], [], **RING, label=f"first ring of {alarm.__name__}"))
             self.figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
+
+    def log_healthy(self, row: Mapping[str, Any]) -> None:
+        """Record one step of the healthy run."""
+        self.healthy.append(row)
+        self.draw_if_due()
 
     def log(self, step: int, **values: Any) -> None:
         """As a `LivePlot`; and notes the step at which the alarm first rings."""
@@ -71,7 +79,8 @@ class Signature(LivePlot):
         for mark in self._drawn:
             mark.remove()
         self._drawn, steps = [], _steps(self.rows)
-        for axes, key, line in self._curves:
+        for (axes, key, line), beside in zip(self._curves, self._beside, strict=True):
+            beside.set_data(_steps(self.healthy), _finite(self.healthy, key))
             values = _finite(self.rows, key)
             line.set_data(steps, values)
             both = np.concatenate([_finite(self.healthy, key), values, [0.0]])
