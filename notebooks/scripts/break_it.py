@@ -67,7 +67,7 @@ disable_progress_bar()  # of loading a model, which takes a moment here
 # The loop is the real one, `training/loop.py`.
 
 # %%
-STEPS = 8
+STEPS = 6
 BUGS = {failure.name: failure for failure in FAILURES}
 lab = Lab(tempfile.mkdtemp())
 with LivePlot("train_reward", "loss", "grad_norm", "entropy", total=STEPS) as live:
@@ -381,7 +381,7 @@ bug.diff
 # > **Predict**: can the policy still learn to be brief?
 
 # %%
-rows = lab.compare(bug, "end_scored_share", "mean_length", "train_reward", steps=STEPS)
+rows = lab.compare(bug, "end_scored_share", "mean_length", "train_reward", steps=6)
 print(*heard(rows), sep="\n")
 
 # %% [markdown]
@@ -479,10 +479,10 @@ print(*heard(rows), sep="\n")
 # %% [markdown]
 # ## 12. A mystery run
 #
-# One of the ten, planted again. You get the board, and no alarm. Another number than 3 may give another bug.
+# One of the ten, planted again. You get the board, and no alarm. Another number than 7 may give another bug.
 
 # %%
-culprit = mystery(3)  # do not look yet
+culprit = mystery(7)  # do not look yet
 BOARD = (
     "loss",
     "grad_norm",

@@ -128,7 +128,7 @@ FAILURES = (
             "max_new_tokens": 6,
             "learning_rate": 1e-3,
             "entropy_schedule": "constant",
-            "entropy_weight": 0.05,
+            "entropy_weight": 0.015,
             "kl_weight": 0.0,
             "kl_success_weight": 0.0,
         },
