@@ -10,7 +10,7 @@ from policy_gradients.training import alarms
 from policy_gradients.training.alarms import WINDOW, ringing
 
 FAILURE = pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
-LONGEST = 18  # steps until the entropy has collapsed; every other alarm rings within `WINDOW`
+LONGEST = 14  # steps until the entropy has collapsed; every other alarm rings within `WINDOW`
 
 
 @pytest.fixture(scope="module")

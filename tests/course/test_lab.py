@@ -23,7 +23,7 @@ def runs(monkeypatch):
 
     def step(run, number):
         run["broken"].append(module.share_of_e.__code__ is not right)
-        return {"step": number + 1, "value": 1.0}
+        return {"step": number + 1, "grad_norm": 1.0, "zero_variance_share": 0.0}
 
     monkeypatch.setattr(module, "prepare", prepare)
     monkeypatch.setattr(module, "train_step", step)
@@ -35,7 +35,7 @@ LINE = Failure("x", "course.lab:share_of_e", "len(c.text)", "len(c.text) ", "", 
 
 
 def test_both_runs_have_the_settings_and_the_reward_of_the_failure_and_one_has_the_line(runs, tmp_path):
-    rows = Lab(tmp_path, seed=4).compare(LINE, "value", steps=2)
+    rows = Lab(tmp_path, seed=4).compare(LINE, "grad_norm", steps=2)
     assert [row["step"] for row in rows] == [1, 2]
     healthy, broken = runs
     assert healthy["config"] == broken["config"] and healthy["config"].max_new_tokens == 3

@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
 
 def share_of_e(completions: Sequence[Completion]) -> list[float]:
     """The share of e's among the characters: a reward that every completion has some of, and that a run of a few steps
-    can raise. Its best text is one letter, and a policy without an entropy bonus gets there within some twenty."""
+    can raise. Its best text is one letter, and a policy without an entropy bonus gets near it within some ten."""
     return [c.text.count("e") / max(1, len(c.text)) for c in completions]
 
 
