@@ -51,7 +51,6 @@ from policy_gradients.course.display import Table
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.failures import FAILURES
 from policy_gradients.course.lab import Lab, heard, mystery
-from policy_gradients.course.live import LivePlot
 from policy_gradients.course.signature import Signature
 from policy_gradients.estimators.log_probs import entropy
 from policy_gradients.training.loop import train
@@ -70,8 +69,8 @@ disable_progress_bar()  # of loading a model, which takes a moment here
 STEPS = 6
 BUGS = {failure.name: failure for failure in FAILURES}
 lab = Lab(tempfile.mkdtemp())
-with LivePlot("train_reward", "loss", "grad_norm", "entropy", total=STEPS) as live:
-    healthy = lab.healthy(STEPS, on_step=lambda row: live.log(**row))
+with Signature("train_reward", "loss", "grad_norm", "entropy", total=STEPS, broken=None, columns=4) as live:
+    healthy = lab.healthy(STEPS, on_step=live.log_healthy)
 
 # %%
 KEYS = ("train_reward", "loss", "grad_norm", "zero_variance_share", "kl", "sampler_mismatch")
@@ -149,7 +148,7 @@ print(*heard(rows), sep="\n")
 # stay at zero, because the KL penalty needs no rewards.
 #
 # (The second alarm tells the truth as well. In this lab nearly all texts are cut after ten tokens, by design. The alarm
-# speaks of it as soon as groups are uniform too.)
+# speaks of it only where groups are uniform too.)
 #
 # **Mend**: call the reward function on every completion.
 #
@@ -177,7 +176,7 @@ print(*heard(rows), sep="\n")
 # **Why.** The gradient is an average over the policy's *own* samples, $\mathbb{E}_{a\sim\pi}[A\,\nabla\log\pi(a)]$. Here
 # the samples come from $\pi_{0.7} \propto \pi^{1/0.7}$, a sharper policy, and are scored as if they came from $\pi$. Likely
 # tokens are met too often and pushed up too often, so the policy sharpens, and the next samples are sharper still.
-# Rewards *look better* than in the healthy run, since they are not this policy's. If the metric on your screen comes
+# Rewards *look better* than in the healthy run, since they are those of the sharper policy. If the metric on your screen comes
 # from the samples, this bug earns applause until the evaluation.
 #
 # **Mend**: one temperature, in one place, for sampler and scores.
@@ -332,9 +331,10 @@ print(*heard(rows), sep="\n")
 #
 # **Mend**: the full sum over the vocabulary, while the logits are there anyway.
 #
-# **Seen in** a teaching repository that calls the mean of −log π "entropy";
-# [huggingface/trl#6140](https://github.com/huggingface/trl/pull/6140), whose review caught the other way to the same
-# end: the right sum, computed under `no_grad`.
+# **Seen in** [McGill-NLP/nano-aha-moment](https://github.com/McGill-NLP/nano-aha-moment) and its many copies, where the
+# mean of −log π is logged as entropy: right as a number, and waiting for someone to add it to the loss. In
+# [huggingface/trl#6140](https://github.com/huggingface/trl/pull/6140) a review caught another way to the same end: the
+# right sum, computed under `no_grad`.
 
 # %% [markdown]
 # ## 8. Advantage not detached
@@ -472,12 +472,13 @@ print(*heard(rows), sep="\n")
 # %% [markdown]
 # **Why.** A constant is the simplest baseline, and it cancels: $\mathbb{E}[c\,\nabla\log\pi] = 0$. The alarm waits for five
 # steps, since with a hard task nothing may pass in the first ones. A perfect score may be earned; one *at step 1* hardly.
+# (The line in front of the picture comes earlier still: the loop tries a reward function of your own before it starts.)
 #
 # **Mend**: before training, call the reward by hand on a good text and on a bad one. The two must differ.
 #
 # **Seen in** [jsboige/CoursIA#10504](https://github.com/jsboige/CoursIA/pull/10504) and
-# [Algorineko/AgenticArXiv-RL#15](https://github.com/Algorineko/AgenticArXiv-RL/pull/15): a reward of zeros in code that
-# ran clean.
+# [Algorineko/AgenticArXiv-RL#15](https://github.com/Algorineko/AgenticArXiv-RL/pull/15): a reward of zeros, left over
+# from a skeleton, in code that ran without an error.
 
 # %% [markdown]
 # ## 12. A mystery run
@@ -539,7 +540,8 @@ run = lab.config(max_steps=6)
 folder = train(run, tempfile.mkdtemp() + "/run", reward_function=answered, progress=False)
 
 # %% [markdown]
-# Each once, in words, with the alarm's name and what to do next. The run goes on: whether to stop is for you to say.
+# First the trial before the start, then the alarms, each once, in words, with its name and what to do next. The run goes
+# on: whether to stop is for you to say.
 #
 # An alarm that cries wolf is switched off, so each threshold is set where no healthy run comes near it; the docstrings
 # in `training/alarms.py` say how near that is. The tests hold both ends: each of the ten failures rings its alarm, and

@@ -32,7 +32,7 @@ def test_both_runs_are_drawn_and_differ_in_more_than_colour():
         assert getattr(lines["healthy"], look)() != getattr(lines["mystery"], look)()
     low, high = live.figure.axes[0].get_ylim()
     assert low < 0 and high > 1.5
-    assert live.figure.axes[1].get_ylim()[1] > 1  # a share has the whole of its axis
+    assert live.figure.axes[1].get_ylim()[1] > 1  # a share of a half or more has the whole of its axis
 
 
 def test_the_first_ring_is_marked_once_in_each_panel():
@@ -53,13 +53,28 @@ def test_what_is_not_finite_is_written_at_the_foot():
     assert first.get_ylim()[0] < 0
 
 
+def test_a_small_share_fills_its_panel_and_none_at_all_does_not():
+    small = [{**row, "train_reward": 0.1} for row in HEALTHY]
+    live = filled(0.1, 0.2, healthy=small)
+    assert 0.25 < live.figure.axes[1].get_ylim()[1] < 0.5
+    nothing = Signature("train_reward", total=1, healthy=[{"step": 1, "train_reward": 0.0}])
+    nothing.draw()
+    assert nothing.figure.axes[0].get_ylim()[1] > 1
+
+
+def test_units_stand_beside_the_axis():
+    axes = Signature("kl", total=1).figure.axes[0]
+    assert (axes.get_title(loc="left"), axes.get_ylabel()) == ("KL to the reference", "nats per completion")
+
+
 def test_the_healthy_run_may_come_step_by_step():
-    live = Signature("loss", total=3)
+    live = Signature("loss", total=3, broken=None)
     for row in HEALTHY:
         live.log_healthy(row)
     live.draw()
     assert len(live.figure.axes[0].get_lines()[1].get_xydata()) == 3
-    assert "loss: healthy 0.1 → 0.3." in live.figure.get_label()
+    assert live.figure.get_label() == "A healthy run over 3 steps, first value to last. loss: healthy 0.1 → 0.3."
+    assert [text.get_text() for text in live.figure.legends[0].get_texts()] == ["healthy"]
 
 
 def test_alt_text_tells_both_ways_and_the_alarm():

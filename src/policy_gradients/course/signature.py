@@ -33,7 +33,7 @@ class Signature(LivePlot):
         total: int,
         healthy: Sequence[Mapping[str, Any]] = (),
         alarm: Alarm | None = None,
-        broken: str = "broken",
+        broken: str | None = "broken",
         columns: int = 3,
     ):
         """
@@ -42,7 +42,7 @@ class Signature(LivePlot):
             total: steps of either run.
             healthy: rows of the healthy run, as far as they are there.
             alarm: one whose first ring is marked.
-            broken: what the other run is called.
+            broken: what the other run is called; None if there will be none.
             columns: panels side by side.
 
         Raises:
@@ -54,7 +54,10 @@ class Signature(LivePlot):
         self._drawn: list[Line2D | Text] = []  # marks that are placed anew each time
         with matplotlib.rc_context(STYLE):
             self._beside: list[Line2D] = []
-            for axes, _, line in self._curves:
+            for axes, key, line in self._curves:
+                name, _, unit = _name(key).removesuffix(")").partition(" (")
+                axes.set_title(name)
+                axes.set_ylabel(unit, fontsize=8)
                 line.set(color=VERMILLION, linestyle=DASHES[1], marker="X", markersize=5, label=broken, zorder=3)
                 self._beside += axes.plot([], [], color=BLUE, marker="o", markersize=4, label=HEALTHY)
                 axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
@@ -84,7 +87,9 @@ class Signature(LivePlot):
             values = _finite(self.rows, key)
             line.set_data(steps, values)
             both = np.concatenate([_finite(self.healthy, key), values, [0.0]])
-            low, high = (0.0, 1.0) if key in SHARES else (np.nanmin(both), np.nanmax(both))
+            low, high = np.nanmin(both), np.nanmax(both)
+            if key in SHARES and not 0 < high < 0.5:  # small shares may fill the panel
+                high = 1.0
             room = 0.08 * (high - low or 1.0)
             axes.set_ylim(low - (3 if np.isnan(values).any() else 1) * room, high + room)  # "NaN" stands below the rest
             for step in steps[np.isnan(values)]:
@@ -100,7 +105,8 @@ class Signature(LivePlot):
             f"{_name(key)}: {', '.join(f'{name} {_way(rows, key)}' for name, rows in runs)}"
             for _, key, _ in self._curves
         ]
-        label = f"A healthy run and a {self.broken} one over {len(self.rows)} steps, first value to last. "
+        other = f" and a {self.broken} one" if self.broken else ""
+        label = f"A healthy run{other} over {max(len(self.healthy), len(self.rows))} steps, first value to last. "
         label += "; ".join(parts) + "."
         if self.alarm is not None:
             rings = "does not ring" if self.rang is None else f"first rings at step {self.rang}"
