@@ -51,7 +51,6 @@ from policy_gradients.course.display import Table
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.failures import FAILURES
 from policy_gradients.course.lab import Lab, heard, mystery
-from policy_gradients.course.live import LivePlot
 from policy_gradients.course.signature import Signature
 from policy_gradients.estimators.log_probs import entropy
 from policy_gradients.training.loop import train
@@ -70,8 +69,8 @@ disable_progress_bar()  # of loading a model, which takes a moment here
 STEPS = 6
 BUGS = {failure.name: failure for failure in FAILURES}
 lab = Lab(tempfile.mkdtemp())
-with LivePlot("train_reward", "loss", "grad_norm", "entropy", total=STEPS) as live:
-    healthy = lab.healthy(STEPS, on_step=lambda row: live.log(**row))
+with Signature("train_reward", "loss", "grad_norm", "entropy", total=STEPS, broken=None, columns=4) as live:
+    healthy = lab.healthy(STEPS, on_step=live.log_healthy)
 
 # %%
 KEYS = ("train_reward", "loss", "grad_norm", "zero_variance_share", "kl", "sampler_mismatch")
@@ -320,7 +319,7 @@ print("mean gradient of -log π(sample)", of_sample.numpy().round(4) + 0.0)
 # there is no KL penalty, and completions are very short, so that a policy can collapse within seconds.
 
 # %%
-rows = lab.compare(bug, "entropy", "distinct_share", "train_reward", steps=18)
+rows = lab.compare(bug, "entropy", "distinct_share", "train_reward", steps=14)
 print(*heard(rows), sep="\n")
 
 # %% [markdown]
