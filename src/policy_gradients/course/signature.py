@@ -61,6 +61,7 @@ class Signature(LivePlot):
                 line.set(color=VERMILLION, linestyle=DASHES[1], marker="X", markersize=5, label=broken, zorder=3)
                 self._beside += axes.plot([], [], color=BLUE, marker="o", markersize=4, label=HEALTHY)
                 axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+                axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # no 2.5 %, which would read 2 %
             handles = self._curves[0][0].get_legend_handles_labels()[0][::-1]
             if alarm is not None:
                 handles.append(Line2D([], [], **RING, label=f"first ring of {alarm.__name__}"))
