@@ -5,14 +5,30 @@ with the wrong line, and it runs so wherever it has been imported to. The line t
 and if the healthy code changes, the failure says so instead of doing nothing.
 """
 
+import difflib
 import importlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
+
+from policy_gradients.language.rewards import Completion, RewardFunction
+
+
+@dataclass(frozen=True)
+class Diff:
+    """A change of source as text; a last expression in a cell shows it in colour."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return f"```diff\n{self.text}\n```"
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,7 @@ class Failure:
         looks_like: its signature in the curves, in a sentence.
         alarm: the function in `training.alarms` that catches it.
         settings: of `TrainConfig`, which the healthy run needs too, for the line to matter.
+        reward: likewise, where the lab's own would not show it.
     """
 
     name: str
@@ -35,6 +52,20 @@ class Failure:
     looks_like: str
     alarm: str
     settings: dict[str, Any] = field(default_factory=dict)
+    reward: RewardFunction | None = None
+
+    @property
+    def diff(self) -> Diff:
+        """From the healthy function to the one with the wrong line: what the bug's commit would show."""
+        healthy = textwrap.dedent(inspect.getsource(healthy_function(self))).splitlines()
+        lines = list(difflib.unified_diff(healthy, broken_source(self).splitlines(), n=2, lineterm=""))[3:]
+        module, _, name = self.where.partition(":")
+        return Diff("\n".join([f"@@ {module.replace('.', '/')}.py, {name} @@", *lines]))
+
+
+def brevity(completions: Sequence[Completion]) -> list[float]:
+    """A reward for ending soon: only the end token can earn it."""
+    return [1 - len(c.text) / 100 for c in completions]
 
 
 FAILURES = (
@@ -52,8 +83,8 @@ FAILURES = (
         "uniform groups",
         "training.loop:train_step",
         "earned = call_reward(_training_reward(run), completions)",
-        "earned = [r for r in call_reward(_training_reward(run), completions)[:: config.num_generations] "
-        "for _ in range(config.num_generations)]",
+        "first = call_reward(_training_reward(run), completions)[:: config.num_generations]\n"
+        "        earned = [reward for reward in first for _ in range(config.num_generations)]",
         "Rewards vary over the batch and look healthy, the share of uniform groups is 1, and nothing is ever learnt: "
         "each prompt was scored once, for all of its group.",
         "uniform_groups",
@@ -92,7 +123,15 @@ FAILURES = (
         "loss = loss - piece.entropy_weight * -scores.log_probs",
         "The bonus has the right value, and a gradient of zero on average: entropy collapses as if there were none.",
         "entropy_collapse",
-        {"entropy_weight": 0.1},
+        {
+            "num_generations": 16,
+            "max_new_tokens": 6,
+            "learning_rate": 1e-3,
+            "entropy_schedule": "constant",
+            "entropy_weight": 0.015,
+            "kl_weight": 0.0,
+            "kl_success_weight": 0.0,
+        },
     ),
     Failure(
         "advantage not detached",
@@ -109,8 +148,10 @@ FAILURES = (
         "language.rollout:completion_mask",
         "return (is_end.cumsum(1) - is_end.long() == 0).float()",
         "return ((is_end.cumsum(1) == 0) | (torch.arange(is_end.shape[1], device=is_end.device) == 0)).float()",
-        "Digits are learnt, the length is not: the one action that decides it, to end, has no gradient.",
+        "The length follows late, and by the words alone: the one action that decides it, to end, has no gradient.",
         "end_unscored",
+        {"max_new_tokens": 40, "kl_weight": 0.0, "kl_success_weight": 0.0},
+        brevity,
     ),
     Failure(
         "overflow in fp16",

@@ -61,6 +61,10 @@ class LivePlot:
     def log(self, step: int, **values: Any) -> None:
         """Record one step; what no panel names is kept in `rows`, and what is no number leaves a gap."""
         self.rows.append({"step": step, **values})
+        self.draw_if_due()
+
+    def draw_if_due(self) -> None:
+        """`draw`, if there is a page and the last picture is old enough."""
         if in_notebook() and perf_counter() >= self._next_draw:
             self.draw()
 
