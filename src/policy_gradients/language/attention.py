@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-try:
-    from transformers import AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-except ImportError:  # transformers before 4.57 names it otherwise
-    from transformers.masking_utils import AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask_recent_torch as sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "shared_prefix"
 

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -46,6 +47,7 @@ from policy_gradients.training.batches import prompt_indices, sampling_uniforms
 from policy_gradients.training.config import TrainConfig
 from policy_gradients.training.curriculum import ToleranceCurriculum
 from policy_gradients.training.objective import batch_advantages, loss_per_token
+from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.run_folder import RunFolder
 from policy_gradients.training.signals import end_scored, measure, summarise
 from policy_gradients.training.sources import excerpts_of, resolve
@@ -163,6 +165,10 @@ def train(
         unit="step",
         dynamic_ncols=True,
     )
+    if progress and first_step < config.max_steps:
+        sentence = plan(expected_seconds(run), config, config.max_steps - first_step)
+        if run.accelerator.is_main_process:
+            bar.write(sentence, file=sys.stderr)
     rows: list[dict[str, float]] = folder.rows_so_far() if run.accelerator.is_main_process else []
     rung: set[str] = set()
     start = time.perf_counter()
