@@ -35,7 +35,9 @@ def config(micro_folder):
         micro_batch_prompts=3,
         learning_rate=1e-3,
         final_learning_rate=1.0,
+        updates_per_batch=1,
         scale="none",
+        kl_place="reward",
         kl_weight=0.03,
         kl_success_weight=0.03,
         prompt_kl_weight=0.0,
@@ -364,3 +366,51 @@ def test_the_anchor_on_the_prompts_is_part_of_the_loss(config, tmp_path):
                 parameter.add_(0.05)
         norms.append(train_step(run, 0)["grad_norm"])
     assert norms[0] < 1e-8 < 1e-3 < norms[1]
+
+
+@pytest.fixture
+def earning(monkeypatch):
+    """The rule's reward replaced by one that a random model can earn, while credit stays with the checker's states."""
+    monkeypatch.setattr(loop, "call_reward", lambda function, completions: number_of_e(completions))
+
+
+def test_credit_by_state_learns_what_states_are_worth_and_moves_the_weights(config, earning):
+    run = prepare(config)
+    assert run.state_values.counts.sum() == 0
+    first = train_step(run, 0)
+    assert first["grad_norm"] > 0  # the first batch is learnt from at once
+    seen = run.state_values.counts[0].sum()
+    train_step(run, 1)
+    assert run.state_values.counts[0].sum() > seen
+
+
+def test_a_price_on_divergence_is_in_the_values_of_states(config, earning, monkeypatch):
+    """Same samples and rewards: states are worth less by what the policy has moved away along the way."""
+    sums = {}
+    for price in (0.0, 5.0):
+        run = prepare(dataclasses.replace(config, kl_weight=0.0, kl_success_weight=0.0))
+        train_step(run, 0)
+        monkeypatch.setattr(loop, "kl_weight", lambda config, pass_rate, price=price: price)
+        train_step(run, 1)
+        sums[price] = run.state_values.sums.clone()
+    assert (sums[5.0][0] < sums[0.0][0] - 1e-6).any()
+    assert torch.equal(sums[5.0][1], sums[0.0][1])  # to have ended costs nothing more
+
+
+def test_state_values_are_part_of_a_checkpoint(config, tmp_path):
+    folder = train(config, tmp_path / "run", progress=False)
+    resumed = prepare(config)
+    loop.RunFolder(folder, config, resume=True).restore(resumed)
+    assert resumed.state_values.counts.sum() > 0
+
+
+def test_a_reward_function_gets_credit_by_completion(config, tmp_path, caplog):
+    folder = train(config, tmp_path / "own", reward_function=number_of_e, progress=False)
+    assert json.loads((folder / "config.json").read_text())["credit"] == "completion"
+    assert "say nothing of a reward function" in caplog.text
+
+
+def test_runs_of_two_precisions_in_one_process(config, tmp_path):
+    for precision in ("no", "bf16"):
+        settings = dataclasses.replace(config, precision=precision, max_steps=1)
+        train(settings, tmp_path / precision, progress=False)

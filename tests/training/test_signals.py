@@ -53,14 +53,15 @@ def test_a_healthy_first_step(config):
 
 
 def test_with_one_update_a_batch_the_clip_never_acts(config):
-    run = prepare(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6), number_of_e)
+    run = prepare(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6, updates_per_batch=1), number_of_e)
     assert [train_step(run, step)["clipped_share"] for step in range(2)] == [0, 0]
     run = prepare(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6, updates_per_batch=2), number_of_e)
     assert train_step(run, 0)["clipped_share"] > 0.1
 
 
 def test_a_critic_that_says_zero_errs_by_the_whole_return(config):
-    run = prepare(preset("tiny", **config, critic="model", kl_weight=0.0), lambda c: [1.0 + x for x in number_of_e(c)])
+    settings = preset("tiny", **config, critic="model", credit="completion", kl_weight=0.0)
+    run = prepare(settings, lambda c: [1.0 + x for x in number_of_e(c)])
     row = train_step(run, 0)
     assert row["value_error"] == pytest.approx(row["return_rms"]) and row["return_rms"] >= 1
 

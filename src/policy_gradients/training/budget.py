@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -121,6 +122,7 @@ def measure_budget(config: TrainConfig, architecture: PretrainedConfig) -> Budge
 
     The precision of a T4 is fp16; bf16 has the same size, and a CPU has it.
     """
+    AcceleratorState._reset_state()  # as `new_accelerator`, but on the CPU whatever there is
     accelerator = Accelerator(mixed_precision="no" if config.precision == "no" else "bf16", cpu=True)
     live = LiveTensors()
     watch = PhaseWatch(live)

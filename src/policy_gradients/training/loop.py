@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
@@ -147,12 +148,7 @@ def train(
         ValueError: a bad config, prompts file or model, or an output folder that holds another run.
         RewardError: the reward function broke its contract.
     """
-    if reward_function is not None and config.credit == "state":
-        logger.warning(
-            "the checker's states know nothing of a reward function: credit goes to whole completions instead"
-        )
-        config = dataclasses.replace(config, credit="completion")
-    config = resolve(config)
+    config = resolve(credit_for(config, reward_function))
     folder = RunFolder(Path(output_dir), config, resume)
     run = prepare(config, reward_function)
     first_step = folder.restore(run) if resume else 0
@@ -202,7 +198,8 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
     Raises:
         ValueError: see `train`.
     """
-    accelerator = _accelerator(config)
+    config = credit_for(config, reward_function)
+    accelerator = new_accelerator(config.precision)
     if config.num_prompts % accelerator.num_processes:
         raise ValueError(
             f"num_prompts={config.num_prompts} does not divide among {accelerator.num_processes} processes"
@@ -494,10 +491,24 @@ def _training_reward(run: Run) -> RewardFunction:
     return partial_reward(rule) if run.config.partial_credit else rule_reward(rule)
 
 
-def _accelerator(config: TrainConfig) -> Accelerator:
+def new_accelerator(precision: str) -> Accelerator:
+    """For the device of this machine; `auto` and the rest as in the config.
+
+    accelerate keeps one state a process, and refuses a second run of another precision beside it. A notebook has many
+    runs, one after another.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = choose_precision(device) if config.precision == "auto" else config.precision
-    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+    AcceleratorState._reset_state()
+    chosen = choose_precision(device) if precision == "auto" else precision
+    return Accelerator(mixed_precision=chosen, cpu=device.type == "cpu")
+
+
+def credit_for(config: TrainConfig, reward_function: RewardFunction | None) -> TrainConfig:
+    """The config, with credit for whole completions where the checker's states would know nothing of the reward."""
+    if reward_function is None or config.credit == "completion":
+        return config
+    logger.warning("the checker's states say nothing of a reward function: credit goes to whole completions instead")
+    return dataclasses.replace(config, credit="completion")
 
 
 def _maybe_no_sync(accelerator: Accelerator, module: torch.nn.Module, sync: bool) -> Any:
