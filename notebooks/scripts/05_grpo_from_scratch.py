@@ -18,7 +18,7 @@
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/policy-gradients/blob/main/notebooks/05_grpo_from_scratch.ipynb)
 #
 # PPO asks a second network what each state is worth. GRPO asks the same prompt several times, and compares. That is
-# the whole idea. Around it stand five more lines of code, each with a reason and most with a side effect. Here every
+# the whole idea. Around it stand a few more lines of code, each with a reason and most with a side effect. Here every
 # one of them is added alone, and held against a gradient that is known exactly.
 #
 # **Afterwards you can**
@@ -32,7 +32,7 @@
 # | | |
 # | --- | --- |
 # | to read | 50 min, and about 80 more for the eight exercises |
-# | to run | about a minute on two CPU cores, no GPU |
+# | to run | under a minute on two CPU cores, no GPU |
 # | needs | [notebook 02](02_baselines.ipynb): baselines, leave-one-out; [notebook 04](04_natural_gradient.ipynb) for KL, if you have it |
 
 # %%
@@ -340,6 +340,7 @@ print(f"{len(oracle.outcomes)} texts, {policy.size} parameters, {oracle.objectiv
 GROUP = 4
 LINES = {
     "REINFORCE: r": lambda r: r,
+    "the same, rewards + 1": lambda r: r + 1,
     "less a constant: r − J": lambda r: r - oracle.objective,
     "leave one out": lambda r: r - leave_one_out(r),
     "group mean": lambda r: r - r.mean(-1, keepdim=True),
@@ -352,10 +353,11 @@ exactly = {
 estimator_table(exactly, oracle.gradient)
 
 # %% [markdown]
-# - **The baseline** changes no mean (notebook 02), and takes noise away. How much depends on the rewards: rare ones
-#   hardly need it, and an offset of 10 on each makes it a matter of life and death.
-# - **Leave one out** has to guess J from three other rewards, which brings some of the noise back. In return, nobody has
-#   to know J, and each prompt has its own. Here it is the price of having no critic.
+# - **A baseline** changes no mean (notebook 02) and takes noise away. How much depends on the rewards. Here they are
+#   rare, so 0 is not far from J, and there is little to win. The second row is the same task, with 1 added to every
+#   reward.
+# - **Leave one out** does not see that 1. But it has to guess J from three rewards, and pays for its guess: where rewards
+#   are rare it is noisier than no baseline at all. That is the price of having no critic. It falls as G grows.
 # - **The group's mean** contains the own reward. That is leave-one-out times 1 − 1/G, exactly: shorter, nothing else.
 # - **The group's std** does not bend this gradient at all. It only makes it longer!
 #
@@ -481,7 +483,7 @@ def pull(p, size, advantages_of):
 # %%
 ps = torch.tensor([0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99])
 by_std = lambda r: group_advantages(r, "mean", "std")  # noqa: E731
-pulls = {f"std, G = {size}": [pull(p, size, by_std) for p in ps.tolist()] for size in (2, 4, 8, 14)}
+pulls = {f"std, G = {size}": [pull(p, size, by_std) for p in ps.tolist()] for size in (2, 3, 8, 14)}
 pulls["std, G → ∞: 1/√(p(1−p))"] = 1 / (ps * (1 - ps)).sqrt()
 pulls["leave one out, any G"] = [pull(p, 4, LINES["leave one out"]) for p in ps.tolist()]
 axes = {"xlabel": "pass probability p of the prompt", "ylabel": "c, the weight of this prompt"}
@@ -490,7 +492,8 @@ show(curves(ps, pulls, title="How hard GRPO pulls at a prompt", **axes, ylim=(0,
 # %% [markdown]
 # For large G the weight is 1/√(p(1−p)). So GRPO does not climb the pass rate p but 2 arcsin √p, which is steeper at both
 # ends: hard prompts and nearly solved ones count for more (Davis & Recht [10]). That is a choice, not a fault. But it is
-# no bias that more samples cure: it *grows* with G. At G = 2 and 3 there is none.
+# no bias that more samples cure: it *grows* with G. At G = 2 and 3 there is none: every group that speaks has one and the
+# same std.
 #
 # ### Groups that say nothing
 #
@@ -538,9 +541,9 @@ for p in (0.02, 0.1, 0.5, 0.9):
 Table(["p, G = 8", "c, each group once", "c, silent ones redrawn", "groups drawn for one that is kept"], rows)
 
 # %% [markdown]
-# The mean over groups that speak is the mean over all, divided by their share. So rare prompts get a weight that grows
-# like 1/p, and the bill grows with it. That is fine if you know it. Prompts that never pass are another matter: there
-# redrawing never ends, so every implementation caps it.
+# The mean over groups that speak is the mean over all, divided by their share. So hard prompts get a weight that grows
+# like 1/p, and the bill grows with it. That is fine if you know it. At a prompt that never passes, redrawing never ends,
+# so it needs a limit.
 
 # %% [markdown]
 # ## 5. One batch of different prompts
@@ -615,9 +618,13 @@ Table(
 )
 
 # %% [markdown]
-# The noise moved. A failure at a hard prompt tells nothing: everybody fails there. Against its own group it gets
-# about 0, against the batch it gets a full −½. That is notebook 02's riddle, an offset on the rewards, only with another
-# offset for each prompt. The easy prompt profits, because a rare failure there is compared with something stable.
+# The noise moved, from the easy prompt to the hard one.
+#
+# - At the **hard** prompt nearly every completion fails, in one wrong way or another. Each failure shakes the logits by
+#   its advantage: about 0 against its own group, a full −½ against the batch. That is notebook 02's riddle, an offset on
+#   the rewards, only with another offset for each prompt.
+# - At the **easy** prompt nearly all pass, and a pass hardly shakes anything, because the score of a sure answer is near 0.
+#   The rare failure does the shaking, and there −½ is milder than −0.95.
 #
 # What comes of it in training? Sixteen prompts, four of each of four kinds, six answers each, and 32 learners side by
 # side. The recipe sees all 16 prompts at every step, GRPO only four of them, four times.
@@ -625,7 +632,7 @@ Table(
 
 # %%
 def learners(compare, rate, steps=150, copies=32, answers=6):
-    """Pass rate of the hardest kind after training, one number a learner; SGD with the given learning rate."""
+    """π of the hardest kind's answers after training by SGD, (learners, prompts, answers); answer 0 is right."""
     draw, right = torch.Generator().manual_seed(0), torch.tensor([0.02, 0.1, 0.4, 0.8]).repeat_interleave(4)
     theta = torch.zeros(copies, 16, answers)
     theta[..., 0] = (right / (1 - right) * (answers - 1)).log()
@@ -640,25 +647,34 @@ def learners(compare, rate, steps=150, copies=32, answers=6):
         advantages = group_advantages(groups, "mean", "std").view(copies, 16, 1)
         score = torch.nn.functional.one_hot(chosen, answers) - pi
         theta = theta.scatter_add(1, index, rate * advantages * score / 16)
-    return theta.softmax(-1)[:, :4, 0].mean(1)
+    return theta.softmax(-1)[:, :4]
 
 
 # %%
 rates = (1, 2, 4, 8, 16, 32, 64)
-hardest = {compare: torch.stack([learners(compare, rate) for rate in rates]) for compare in ("groups", "batch")}
+learnt = {compare: torch.stack([learners(compare, rate) for rate in rates]) for compare in ("groups", "batch")}
+hardest = {compare: pi[..., 0].mean(-1) for compare, pi in learnt.items()}  # (rates, learners)
 axes = {"xlabel": "learning rate (log scale)", "ylabel": "pass rate", "xscale": "log"}
 show(curves(rates, hardest, title="The hardest kind (2 % at first), after 150 steps", **axes, ylim=(0, 1.02)))
 
 # %%
-for compare, found in hardest.items():
-    best = found.median(1).values.max()
-    lost = ((found[-1] < 0.9).double().mean()).item()
-    print(f"{compare:>6}: best median {best:.0%}; at the largest rate {lost:.0%} of learners are below 90 %")
+rows = []
+for compare, pi in learnt.items():
+    sure = (pi[..., 1:].amax(-1) > 0.9).double().mean((1, 2))  # of one wrong answer
+    rows += [
+        [compare, rate, right.mean().item(), f"{s:.0%}"]
+        for rate, right, s in zip(rates, hardest[compare], sure, strict=True)
+    ]
+Table(
+    ["compared within", "learning rate", "pass rate, hardest kind", "prompts sure of a wrong answer"],
+    rows[2:7:2] + rows[9::2],
+)
 
 # %% [markdown]
-# At small learning rates the two are alike, and the recipe is even a little ahead: it sees more prompts. Then
-# its noise catches up. The hard prompts are pushed away from whatever they answered, step by step, until they are sure of
-# something wrong. Groups stay silent there, and wait for a success. So they bear a far larger learning rate.
+# (The two estimates differ in length, so a rate means different steps: compare the curves, not points above each other.)
+# At its best rate the recipe is no match for groups at theirs. Beyond that it comes apart, and groups bear far larger
+# steps. The last column says why. At a hard prompt the batch pushes the policy away from whatever it answered, step after
+# step, until it is sure of something wrong. A group stays silent there, and waits for a success.
 #
 # "Does standardising across prompts introduce bias?", the page asks as an open question. No: it costs noise, at the hard
 # prompts. What biases is the std of a *group*. REINFORCE++ [4] therefore takes the std of the batch, and optionally the
@@ -706,7 +722,8 @@ for name, loss_of in at_first.items():
 
 # %% [markdown]
 # Nothing, at any width: at the first update ρ is 1, and its gradient is ∇log π. DeepSeekMath made one update a batch, so
-# its clip never acted, and the paper gives no ε. (Width 0 is the edge: exactly *on* the border, the gradient still passes.)
+# its clip never acted, and the paper gives no ε. (Width 0 is the edge: exactly *on* the border, PyTorch lets the
+# gradient pass.)
 #
 # Now twelve updates from one batch of 16 texts. We compare the clip with the bare ratio, and with the exact J.
 
@@ -715,11 +732,14 @@ old = oracle.outcomes
 paths, log_old = old.episodes, old.probabilities.log()
 
 
+def text_log_probs(t):
+    """log π of each of the 15 texts."""
+    return (policy.table(t)[paths.observations, paths.actions] * paths.mask).sum(1)
+
+
 def kl_from_old(t):
     """KL(π_old ‖ π) of whole texts, exact."""
-    return (
-        old.probabilities * (log_old - (policy.table(t)[paths.observations, paths.actions] * paths.mask).sum(1))
-    ).sum()
+    return (old.probabilities * (log_old - text_log_probs(t))).sum()
 
 
 def reuse(low, high, updates=12, rate=2.0):
@@ -728,7 +748,7 @@ def reuse(low, high, updates=12, rate=2.0):
     for _ in range(updates):
         new, before = batch_log_probs(t), batch_log_probs(theta)
         share = (clipped_tokens(new, before, advantages, low, high) * batch.mask).sum() / batch.mask.sum()
-        rows.append([kl_from_old(t).item(), share.item(), Oracle(tree, policy.table, t).objective])
+        rows.append([abs(kl_from_old(t).item()), share.item(), Oracle(tree, policy.table, t).objective])
         loss = lambda t: (clipped_loss(batch_log_probs(t), before, advantages, low, high) * batch.mask).sum()  # noqa: B023, E731
         t = t - rate * gradient(loss, t) / batch.mask.sum()
     return rows
@@ -783,12 +803,6 @@ exact_kl = check(exact_kl)
 
 # %%
 reference = 0.7 * torch.randn(policy.size, generator=torch.Generator().manual_seed(9))
-
-
-def text_log_probs(t):
-    return (policy.table(t)[paths.observations, paths.actions] * paths.mask).sum(1)
-
-
 log_ref, here = text_log_probs(reference), text_log_probs(theta)
 forward, backward = (lambda t: exact_kl(text_log_probs(t), log_ref)), (lambda t: exact_kl(log_ref, text_log_probs(t)))
 wanted, other = gradient(forward, theta), gradient(backward, theta)
@@ -821,7 +835,7 @@ Table(["estimator", "mean value", "gradient in the loss", "gradient in the rewar
 #
 # In a language model one more thing matters. A loss that sums k over sampled tokens cannot charge a token for the
 # *states* that it leads to; a cost in the reward can. This course's loop charges it (`divergence_parts`), and takes the
-# exact KL of each step, which costs nothing once the logits are there.
+# exact KL of each step, which costs little once the logits are there.
 #
 # How large is the noise? Move the sliders.
 
@@ -1002,21 +1016,23 @@ Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory 
 # %% [markdown]
 # ## 10. Names
 #
-# Each name below is a choice in every column. None is more than a few lines, and the columns combine freely.
+# Each name below is a choice in every column; "–" is not part of the name. None is more than a few lines of code, and the
+# columns combine freely.
 #
 # | name | compared with | divided by | tokens weigh | ratio, clip | KL to the reference |
 # | --- | --- | --- | --- | --- | --- |
 # | GRPO [1] | group mean | group std | `sequence` | token, symmetric | k₃ in the loss |
 # | RLOO [2] | leave one out | – | sum over the text | text, or none | k₁ in the reward |
 # | Dr. GRPO [3] | group mean | – | `constant` | token, symmetric | none |
-# | REINFORCE++ [4] | batch mean (or group mean) | batch std | `token` | token, symmetric | k₁ in the reward (k₂ in the loss) |
+# | REINFORCE++ [4] | batch mean (or group mean) | batch std | – | token, symmetric | k₁ in the reward |
 # | DAPO [6] | group mean | group std | `token` | token, wider upwards | none; redraws silent groups |
 # | GSPO [9] | group mean | group std | `sequence` | text, very narrow | – |
 # | PPO [7] | learned V, GAE | often batch std | `token` | token, symmetric | k₁ in the reward |
 # | this course's default | leave one out | – | `constant` | one update, no clip | exact, with its cost to go |
 #
-# The last row is the only one whose gradient is that of E[R] − β KL exactly (`tests/training/test_gradient.py`). The
-# others follow something else on purpose. Know what.
+# With one update a batch, RLOO and the last row follow E[R] − β KL exactly, up to a scale (enumerated in
+# `tests/training/test_gradient.py`). Dr. GRPO follows E[R], times 1 − 1/G. Whatever divides by a group's std or by a
+# length follows something else, on purpose. Know what.
 #
 # ## Where the source page differs
 #
@@ -1028,7 +1044,7 @@ Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory 
 # | all rollouts share the prompt, so "group statistics are especially stable" | their noise is σ/√G; a small group pays for it (section 2), and DeepSeekMath took G = 64 |
 # | the normalised reward "acts as a multiple of the baseline" | the mean is the baseline; 1/std is the prompt's weight (section 4) |
 # | Δθ ∝ Σ (R − μ)/σ · Σ ∇log π | the paper also has 1/G, 1/length, the clipped ratio, and the KL term (sections 3, 6, 7) |
-# | "overhead is limited to a few extra reductions" | the critic is saved, G completions a prompt are paid for (section 9) |
+# | "the compute overhead is limited to a few extra reductions" | the critic is saved, G completions a prompt are paid for (section 9) |
 # | H = −E[log π] | a correct definition; differentiated at samples it is no bonus (section 8) |
 # | importance sampling evaluates prompts "without extra forward passes" | the ratio needs a forward pass on every token; sampling is saved (section 6) |
 # | "a reward-free critic" | GRPO has no critic; "critic-free" is meant |

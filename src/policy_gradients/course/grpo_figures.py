@@ -74,4 +74,4 @@ def _stacked(axes: Axes, columns: Mapping[str, Sequence[float]], parts: Sequence
     axes.set_yticks(places, list(columns))
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1.22 * max(start.max(), 1e-12))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.32), ncols=3, frameon=False, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=3, frameon=False, fontsize=8)

@@ -28,8 +28,6 @@ DESCRIPTION = "config.json"
 FINISHED = "finished"
 
 METHODS: dict[str, dict[str, Any]] = {
-    "no-baseline": {"baseline": "none", "scale": "none"},
-    "leave-one-out": {"baseline": "leave_one_out", "scale": "none"},
     "grpo": {"baseline": "mean", "scale": "std"},
     "ppo-head": {"critic": "head", "gae_lambda": 1.0, "value_weight": 0.1},
     "ppo-model": {"critic": "model", "gae_lambda": 1.0, "value_weight": 0.1},
