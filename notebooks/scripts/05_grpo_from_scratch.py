@@ -241,8 +241,8 @@ token_loss = check(token_loss)
 # solution(token_loss)
 
 # %% [markdown]
-# > **Predict**: the loss is often written −A · π/π_old, with π_old = π, a number, at the first update. What is the *value*
-# > of that loss, if all completions are equally long? And which of the two forms has the larger gradient?
+# > **Predict**: the loss is often written −A · π/π_old, with π_old = π, a number, at the first update. What is the
+# > *value* of that loss, if all completions are equally long? And which of the two forms has the larger gradient?
 
 # %%
 from policy_gradients.estimators.losses import policy_gradient_loss
@@ -356,8 +356,9 @@ estimator_table(exactly, oracle.gradient)
 # - **A baseline** changes no mean (notebook 02) and takes noise away. How much depends on the rewards. Here they are
 #   rare, so 0 is not far from J, and there is little to win. The second row is the same task, with 1 added to every
 #   reward.
-# - **Leave one out** does not see that 1. But it has to guess J from three rewards, and pays for its guess: where rewards
-#   are rare it is noisier than no baseline at all. That is the price of having no critic. It falls as G grows.
+# - **Leave one out** does not see that 1. But it has to guess J from three rewards, and pays for its guess: where
+#   rewards are rare it is noisier than no baseline at all. That is the price of having no critic. It falls as G
+#   grows.
 # - **The group's mean** contains the own reward. That is leave-one-out times 1 − 1/G, exactly: shorter, nothing else.
 # - **The group's std** does not bend this gradient at all. It only makes it longer!
 #
@@ -490,10 +491,10 @@ axes = {"xlabel": "pass probability p of the prompt", "ylabel": "c, the weight o
 show(curves(ps, pulls, title="How hard GRPO pulls at a prompt", **axes, ylim=(0, 6)))
 
 # %% [markdown]
-# For large G the weight is 1/√(p(1−p)). So GRPO does not climb the pass rate p but 2 arcsin √p, which is steeper at both
-# ends: hard prompts and nearly solved ones count for more (Davis & Recht [10]). That is a choice, not a fault. But it is
-# no bias that more samples cure: it *grows* with G. At G = 2 and 3 there is none: every group that speaks has one and the
-# same std.
+# For large G the weight is 1/√(p(1−p)). So GRPO does not climb the pass rate p but 2 arcsin √p, which is steeper at
+# both ends: hard prompts and nearly solved ones count for more (Davis & Recht [10]). That is a choice, not a fault.
+# But it is no bias that more samples cure: it *grows* with G. At G = 2 and 3 there is none: every group that speaks
+# has one and the same std.
 #
 # ### Groups that say nothing
 #
@@ -541,9 +542,9 @@ for p in (0.02, 0.1, 0.5, 0.9):
 Table(["p, G = 8", "c, each group once", "c, silent ones redrawn", "groups drawn for one that is kept"], rows)
 
 # %% [markdown]
-# The mean over groups that speak is the mean over all, divided by their share. So hard prompts get a weight that grows
-# like 1/p, and the bill grows with it. That is fine if you know it. At a prompt that never passes, redrawing never ends,
-# so it needs a limit.
+# The mean over groups that speak is the mean over all, divided by their share. So hard prompts get a weight that
+# grows like 1/p, and the bill grows with it. That is fine if you know it. At a prompt that never passes, redrawing
+# never ends, so it needs a limit.
 
 # %% [markdown]
 # ## 5. One batch of different prompts
@@ -601,8 +602,9 @@ mixed = {name: joint_moments(estimator, places) for name, estimator in CASES.ite
 estimator_table(mixed, exact)
 
 # %% [markdown]
-# The recipe is *not* biased. Its angle is smaller than GRPO's, whose std weighs each prompt by itself, and its noise is no
-# larger either. So what are groups for? The table adds up over prompts. Here is the same, prompt by prompt.
+# A baseline of the whole batch adds *no* bias. The recipe's angle is even smaller than GRPO's, whose std weighs each
+# prompt by itself, and its noise is no larger either. So what are groups for? The table adds up over prompts. Here is
+# the same, prompt by prompt.
 
 
 # %%
@@ -620,11 +622,11 @@ Table(
 # %% [markdown]
 # The noise moved, from the easy prompt to the hard one.
 #
-# - At the **hard** prompt nearly every completion fails, in one wrong way or another. Each failure shakes the logits by
-#   its advantage: about 0 against its own group, a full −½ against the batch. That is notebook 02's riddle, an offset on
-#   the rewards, only with another offset for each prompt.
-# - At the **easy** prompt nearly all pass, and a pass hardly shakes anything, because the score of a sure answer is near 0.
-#   The rare failure does the shaking, and there −½ is milder than −0.95.
+# - At the **hard** prompt nearly every completion fails, in one wrong way or another. Each failure shakes the logits
+#   by its advantage: about 0 against its own group, a full −½ against the batch. That is notebook 02's riddle, an
+#   offset on the rewards, only with another offset for each prompt.
+# - At the **easy** prompt nearly all pass, and a pass hardly shakes anything, because the score of a sure answer is
+#   near 0. The rare failure does the shaking, and there −½ is milder than −0.95.
 #
 # What comes of it in training? Sixteen prompts, four of each of four kinds, six answers each, and 32 learners side by
 # side. The recipe sees all 16 prompts at every step, GRPO only four of them, four times.
@@ -671,14 +673,14 @@ Table(
 )
 
 # %% [markdown]
-# (The two estimates differ in length, so a rate means different steps: compare the curves, not points above each other.)
-# At its best rate the recipe is no match for groups at theirs. Beyond that it comes apart, and groups bear far larger
-# steps. The last column says why. At a hard prompt the batch pushes the policy away from whatever it answered, step after
-# step, until it is sure of something wrong. A group stays silent there, and waits for a success.
+# (The two estimates differ in length, so a rate means different steps: compare the curves, not points above each
+# other.) At its best rate the recipe is no match for groups at theirs. Beyond that it comes apart, and groups bear
+# far larger steps. The last column says why. At a hard prompt the batch pushes the policy away from whatever it
+# answered, step after step, until it is sure of something wrong. A group stays silent there, and waits for a success.
 #
-# "Does standardising across prompts introduce bias?", the page asks as an open question. No: it costs noise, at the hard
-# prompts. What biases is the std of a *group*. REINFORCE++ [4] therefore takes the std of the batch, and optionally the
-# mean of the group.
+# Does normalising over different prompts "introduce bias because some prompts are inherently easier?", the page asks as
+# an open question. No: it costs noise, at the hard prompts. What biases is the std of a *group*. REINFORCE++ [4]
+# therefore takes the std of the batch, and optionally the mean of the group.
 
 # %% [markdown]
 # ## 6. Several updates from one batch: the clip
@@ -721,8 +723,8 @@ for name, loss_of in at_first.items():
     print(f"{name:>8}: norm of the gradient {found.norm():.6f}")
 
 # %% [markdown]
-# Nothing, at any width: at the first update ρ is 1, and its gradient is ∇log π. DeepSeekMath made one update a batch, so
-# its clip never acted, and the paper gives no ε. (Width 0 is the edge: exactly *on* the border, PyTorch lets the
+# Nothing, at any width: at the first update ρ is 1, and its gradient is ∇log π. DeepSeekMath made one update a batch,
+# so its clip never acted, and the paper gives no ε. (Width 0 is the edge: exactly *on* the border, PyTorch lets the
 # gradient pass.)
 #
 # Now twelve updates from one batch of 16 texts. We compare the clip with the bare ratio, and with the exact J.
@@ -795,9 +797,9 @@ exact_kl = check(exact_kl)
 # solution(exact_kl)
 
 # %% [markdown]
-# From samples there are three estimators in use, with $r = \pi_{ref}/\pi$: $k_1 = -\log r$, $k_2 = \frac12 (\log r)^2$
-# and $k_3 = r - 1 - \log r$, the paper's. Each can be **differentiated as part of the loss**, or be **subtracted from the
-# reward** as a number. We take whole texts of the tree as actions, and go through all 15.
+# From samples there are three estimators in use, with $r = \pi_{ref}/\pi$: $k_1 = -\log r$, $k_2 = \frac12 (\log
+# r)^2$ and $k_3 = r - 1 - \log r$, the paper's. Each can be **differentiated as part of the loss**, or be
+# **subtracted from the reward** as a number. We take whole texts of the tree as actions, and go through all 15.
 #
 # > **Predict**: k₁ and k₃ have the right value on average. Does that make their gradients right?
 
@@ -892,8 +894,8 @@ print(f"−log π as a detached reward: distance from ∇H is {rows[2][3]:.0e}")
 # policy's own last hidden states; or a *model*, a second network of the same size. Advantages come from GAE (notebook
 # 02), here with λ = 1, so that a critic which knows nothing does no harm. All else is as in GRPO.
 #
-# The task is that of section 1, a digit within 24 tokens. Same prompts, same random numbers, same number of completions,
-# one learning rate. First two steps of each, for time and memory.
+# The task is that of section 1, a digit within 24 tokens. Same prompts, same random numbers, same number of
+# completions, one learning rate. First two steps of each, for time and memory.
 
 # %%
 print({name: TASK[name] for name in ("num_prompts", "num_generations", "max_new_tokens", "max_steps", "learning_rate")})
@@ -982,9 +984,9 @@ for method, seeds in runs.items():
 Table(header, rows)
 
 # %% [markdown]
-# The first column is the area under the curve, which says how fast a run was; intervals are 95 %, from three seeds. Three
-# seeds make wide intervals, and where they overlap, the runs decide nothing. Differences of the same seed are sharper:
-# the same prompts and the same random numbers. The peak is what a process needed beyond its libraries, once.
+# The first column is the area under the curve, which says how fast a run was; intervals are 95 %, from three seeds.
+# Three seeds make wide intervals, and where they overlap, the runs decide nothing. Differences of the same seed are
+# sharper: the same prompts and the same random numbers. The peak is what a process needed beyond its libraries, once.
 
 
 # %%
@@ -1011,26 +1013,26 @@ for method in [name for name in runs if name.startswith("ppo")]:
 Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory held, saved"], rows)
 
 # %% [markdown]
-# What does a critic buy here? With a head, nothing that three seeds could show, neither for better nor for worse: the gain
-# has an interval on both sides of 0. A value of each prefix is worth something in principle. It tells a text that already
-# has its digit from one that does not. But it must be learnt first, from the same few completions.
+# What does a critic buy here? With a head, nothing that three seeds could show, neither for better nor for worse: the
+# gain has an interval on both sides of 0. A value of each prefix is worth something in principle. It tells a text
+# that already has its digit from one that does not. But it must be learnt first, from the same few completions.
 #
-# And the famous "up to 40 % fewer GPU hours"? The page credits it to the GRPO paper. The paper has no such number, and no
-# PPO run to compare with; it says that the value model is "typically another model of comparable size", and leaves it
-# there. What is measured here: against a head GRPO saves about nothing; against a second model, the share of a step that
-# is printed above. It is a narrow answer: one model of 3.5 million parameters, one easy rule, short texts, one CPU core, one
-# learning rate for all, and no warm-up for the critic, which PPO often has. The longer the texts, the more of a step is
-# sampling, and that no method saves.
+# And "reducing GPU hours by up to 40%"? The page credits it to the GRPO paper. The paper has no such number,
+# and no PPO run to compare with; it says that the value model is "typically another model of comparable size", and
+# leaves it there. What is measured here: against a head GRPO saves about nothing; against a second model, the share
+# of a step that is printed above. It is a narrow answer: one model of 3.5 million parameters, one easy rule, short
+# texts, one CPU core, one learning rate for all, and no warm-up for the critic, which PPO often has. The longer the
+# texts, the more of a step is sampling, and that no method saves.
 #
 # What carries over is the arithmetic of the memory, and the question to ask: is a critic's guess of V better than the
-# mean of the other G − 1? With 0/1 rewards at the end of a text and G completions at hand anyway, it has to be very good.
-# With one completion a prompt, or rewards along the way, it is the only one.
+# mean of the other G − 1? With 0/1 rewards at the end of a text and G completions at hand anyway, it has to be very
+# good. With one completion a prompt, or rewards along the way, it is the only one.
 
 # %% [markdown]
 # ## 10. Names
 #
-# Each name below is a choice in every column; "–" is not part of the name. None is more than a few lines of code, and the
-# columns combine freely.
+# Each name below is a choice in every column; "–" is not part of the name. None is more than a few lines of code, and
+# the columns combine freely.
 #
 # | name | compared with | divided by | tokens weigh | ratio, clip | KL to the reference |
 # | --- | --- | --- | --- | --- | --- |
@@ -1061,7 +1063,7 @@ Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory 
 # | H = −E[log π] | a correct definition; differentiated at samples it is no bonus (section 8) |
 # | importance sampling evaluates prompts "without extra forward passes" | the ratio needs a forward pass on every token; sampling is saved (section 6) |
 # | "a reward-free critic" | GRPO has no critic; "critic-free" is meant |
-# | "matches PPO … up to 40 %" less GPU time, by the paper | the paper compares with no PPO; measured here, narrowly (section 9) |
+# | it "matches PPO", "reducing GPU hours by up to 40%", by the paper | the paper compares with no PPO; measured here, narrowly (section 9) |
 # | reward-to-entropy ratios and dynamic entropy weights, by the paper | not in it: the word *entropy* does not occur in its text |
 
 # %%

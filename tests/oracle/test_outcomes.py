@@ -28,14 +28,14 @@ def reinforce(batch):
 
 def test_a_batch_of_different_prompts_is_a_product_of_their_outcomes():
     """Leave one out over a batch of two prompts: no bias, and second moments as written out by hand."""
-    first, second = prompt(0, answers=2), prompt(1, answers=3)
+    first, second = prompt(0, answers=2), prompt(1, answers=4)  # numbers that share a divisor
 
     def estimator(batch):
         return score_gradient(batch.scores, batch.returns - leave_one_out(batch.returns))
 
     moments = joint_moments(estimator, [first.outcomes, second.outcomes])
     torch.testing.assert_close(moments.mean, (first.gradient + second.gradient) / 2, atol=1e-14, rtol=0)
-    p = LOGITS[0].sigmoid(), LOGITS[1].exp() / (LOGITS[1].exp() + 2)
+    p = LOGITS[0].sigmoid(), LOGITS[1].exp() / (LOGITS[1].exp() + 3)
     square = torch.zeros(2, dtype=torch.float64)
     for a in (0, 1):
         for b in (0, 1):  # the score of a right answer is 1 - p, that of a wrong one -p; advantages are ±(a - b)
