@@ -921,9 +921,9 @@ for method, cpu in spent.items():
     print(f"{method:>9}: {cpu:.2f} CPU seconds for the second step; GRPO saves {1 - spent['grpo'] / cpu:.0%} of it")
 
 # %% [markdown]
-# The head is nearly free, in time as in memory. The model costs a forward and a backward pass more, and holds weights,
-# gradients and two Adam moments of its own. Sampling costs the same with all three: GRPO saves the critic, but not one
-# completion.
+# One step each, so ten per cent either way mean nothing. The head is nearly free, in time as in memory. The model
+# costs a forward and a backward pass more, and holds weights, gradients and two Adam moments of its own. Sampling
+# costs the same with all three: GRPO saves the critic, but not one completion.
 #
 # What would that be for a larger model? Count bytes per parameter in fp32: weights, gradient and two moments for all
 # that learns, weights alone for the reference.
