@@ -28,7 +28,7 @@ run: $(READY) ## train the tiny model with GRPO, then compare it with its refere
 	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)
 	$(BIN)/policy-gradients evaluate $(RUN_DIR) --num-prompts 100 --seed 1 --json $(RUN_DIR)/report.json
 
-results: $(READY) ## redo results/: the tiny preset with three seeds, each evaluated on 100 held-out prompts
+results: $(READY) ## redo results/: the tiny preset with three seeds, each evaluated on 100 held-out prompts; PPO beside GRPO
 	for seed in 0 1 2; do \
 		$(BIN)/policy-gradients train --preset tiny --output-dir runs/results/seed-$$seed --seed $$seed && \
 		$(BIN)/policy-gradients evaluate runs/results/seed-$$seed --json runs/results/seed-$$seed/report.json && \
@@ -36,6 +36,8 @@ results: $(READY) ## redo results/: the tiny preset with three seeds, each evalu
 		cp runs/results/seed-$$seed/*.json runs/results/seed-$$seed/*.jsonl runs/results/seed-$$seed/*.png results/tiny/seed-$$seed/ \
 		|| exit 1; done
 	cp -r runs/results/seed-0/model results/tiny/seed-0/
+	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
+	cp -r runs/results/ppo_vs_grpo results/
 
 test: lint check-notebooks ## lint, notebooks against their scripts, every test
 	$(BIN)/pytest

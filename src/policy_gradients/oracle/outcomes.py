@@ -1,7 +1,8 @@
 """All outcomes of a small world with their probabilities: expectations and covariances without sampling."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,20 @@ class Moments:
     def bias(self, exact: Tensor) -> float:
         """The distance of the mean from the exact gradient, ‖E[ĝ] - g‖."""
         return (self.mean - exact).norm().item()
+
+    def stretch(self, exact: Tensor) -> float:
+        """‖E[ĝ]‖ / ‖g‖: the part of a bias that a learning rate absorbs."""
+        return (self.mean.norm() / exact.norm()).item()
+
+    def angle(self, exact: Tensor) -> float:
+        """Between E[ĝ] and g, in degrees: the part of a bias that no learning rate absorbs."""
+        cosine = self.mean @ exact / (self.mean.norm() * exact.norm())
+        return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
+
+    @property
+    def noise(self) -> float:
+        """Variance relative to the estimate's own length, E‖ĝ - E[ĝ]‖² / ‖E[ĝ]‖²: no scale can make it look better."""
+        return self.variance / self.mean.norm().item() ** 2
 
 
 def enumerate_outcomes(
@@ -122,19 +137,45 @@ def exact_moments(estimator: Estimator, outcomes: Outcomes, group_size: int = 1,
     """
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
-    if (groups := len(outcomes) ** group_size) > most:
-        raise ValueError(f"{len(outcomes)} outcomes in groups of {group_size} are {groups} groups, more than {most}")
-    assert outcomes.episodes.scores is not None
-    size = outcomes.episodes.scores.shape[-1]
-    chunk = max(1, int(4e6) // (group_size * math.prod(outcomes.episodes.scores.shape[1:])))
+    return joint_moments(estimator, [outcomes] * group_size, most)
+
+
+def joint_moments(estimator: Estimator, places: Sequence[Outcomes], most: int = 2_000_000) -> Moments:
+    """The same for a batch whose episodes come from different worlds, such as one completion of each of n prompts.
+
+    Args:
+        estimator: maps trajectories (batches, places, time) with scores to gradients (batches, size).
+        places: the outcomes of each place of the batch, independent of the others, all of one θ; the product of their
+            numbers is how many batches are visited. Those of shorter worlds are padded.
+
+    Raises:
+        ValueError: no places, scores of different sizes, more than `most` batches, an estimator that returns another
+            shape.
+    """
+    if not places:
+        raise ValueError("joint_moments needs the outcomes of at least one place")
+    if (batches := math.prod(map(len, places))) > most:
+        counts = " × ".join(str(len(outcomes)) for outcomes in places)
+        raise ValueError(f"{counts} outcomes are {batches} groups, more than {most}")
+    worlds = list({id(outcomes): outcomes for outcomes in places}.values())
+    episodes = _concatenated([outcomes.episodes for outcomes in worlds])
+    probabilities = torch.cat([outcomes.probabilities for outcomes in worlds])
+    first = dict(zip(map(id, worlds), _starts(map(len, worlds)), strict=True))
+    assert episodes.scores is not None
+    size = episodes.scores.shape[-1]
+    chunk = max(1, int(4e6) // (len(places) * math.prod(episodes.scores.shape[1:])))
     mean, second = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
-    for start in range(0, groups, chunk):
-        number = torch.arange(start, min(start + chunk, groups))
-        # the digits of `number` in base N name the group's episodes
-        index = torch.stack([number // len(outcomes) ** place % len(outcomes) for place in range(group_size)], dim=-1)
-        weight = outcomes.probabilities[index].prod(-1)
-        estimate = estimator(outcomes.episodes[index])
-        if estimate.shape != (len(number), size):
+    for start in range(0, batches, chunk):
+        rest, digits = torch.arange(start, min(start + chunk, batches)), []
+        for (
+            outcomes
+        ) in places:  # the digits of the batch's number, each place with a base of its own, name its episodes
+            digits.append(first[id(outcomes)] + rest % len(outcomes))
+            rest = rest // len(outcomes)
+        index = torch.stack(digits, dim=-1)
+        weight = probabilities[index].prod(-1)
+        estimate = estimator(episodes[index])
+        if estimate.shape != (len(index), size):
             raise ValueError(
                 f"the estimator returned {tuple(estimate.shape)} for trajectories {tuple(index.shape)} + (time,): "
                 f"it must keep the leading dimension and return (groups, {size})"
@@ -163,3 +204,26 @@ def _reward_branches(mdp: FiniteMDP, with_noise: bool) -> tuple[Tensor, Tensor]:
         points, weights = gauss_hermite(3)
         return mean + mdp.reward_std * points, weights.expand(*mdp.rewards.shape, -1)
     return mean, torch.ones_like(mean)
+
+
+def _starts(lengths: Iterable[int]) -> list[int]:
+    """Where each of several lists begins when they are put end to end."""
+    return [0, *itertools.accumulate(lengths)][:-1]
+
+
+def _concatenated(parts: Sequence[Trajectories]) -> Trajectories:
+    """Episodes of several worlds in one, padded to the longest."""
+    time = max(part.mask.shape[-1] for part in parts)
+    if len({part.scores.shape[-1] for part in parts if part.scores is not None}) != 1:
+        raise ValueError("the outcomes need scores, all with respect to one θ")
+
+    def joined(name: str) -> Tensor:
+        columns = [getattr(part, name) for part in parts]
+        short = [time - column.shape[1] for column in columns]
+        # the last pair pads the second dimension, time; scores have one more behind it
+        padded = [
+            torch.nn.functional.pad(c, (*[0, 0] * (c.dim() - 2), 0, n)) for c, n in zip(columns, short, strict=True)
+        ]
+        return torch.cat(padded)
+
+    return Trajectories(*(joined(name) for name in ("observations", "actions", "rewards", "mask", "scores")))
