@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+PATIENCE = 300  # seconds for anything but running cells: a busy machine is no failure
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 ERROR = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
@@ -55,13 +56,13 @@ class Page:
         tab.wait_for_selector(".jp-Notebook .jp-CodeCell")
         # the indicator is idle before there is a kernel, and a command that comes too early opens a dialog
         session = "window.jupyterapp.shell.currentWidget?.sessionContext?.session"
-        tab.wait_for_function(f"{session}?.kernel?.connectionStatus === 'connected'", timeout=120_000)
-        self.wait_idle(120)
+        tab.wait_for_function(f"{session}?.kernel?.connectionStatus === 'connected'", timeout=1000 * PATIENCE)
+        self.wait_idle(PATIENCE)
 
     def wait_idle(self, seconds: float) -> None:
         self.tab.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=1000 * seconds)
 
-    def command(self, name: str, seconds: float = 60, **arguments) -> None:
+    def command(self, name: str, seconds: float = PATIENCE, **arguments) -> None:
         """Execute a command of JupyterLab and wait until it is done, which for running cells means: until they ran."""
         self.tab.evaluate(
             """([name, args]) => { window.done = false;
@@ -96,7 +97,7 @@ class Page:
             self.tab.keyboard.insert_text(source)
         self.tab.keyboard.press("Shift+Enter")
 
-    def move_controls(self, number: int, seconds: float = 60) -> int:
+    def move_controls(self, number: int, seconds: float = PATIENCE) -> int:
         """Move every slider of a cell, from the keyboard, and choose another line of every menu; returns how many.
 
         Each has to change the drawing.
@@ -191,7 +192,7 @@ def lab(tmp_path_factory):
             server.wait(60)
 
 
-def _wait(url: str, server: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+def _wait(url: str, server: subprocess.Popen, log: Path, seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -207,6 +208,7 @@ def opened(browser, lab):
     """Open a notebook file in a tab of its own: opened(path) -> Page. Its kernel ends with the test."""
     address, root = lab
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(1000 * PATIENCE)
     # loopback only: what a notebook's page would fetch elsewhere (a badge) is refused
     context.route("**/*", lambda route: route.continue_() if local(route.request.url) else route.abort())
 

@@ -114,7 +114,7 @@ def test_every_widget_moves_and_the_page_does_not_jump(opened, tmp_path):
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)
     page = opened(path)
-    page.run_all(300)
+    page.run_all(60 * MINUTES)
     assert not page.errors()
     for number, controls in enumerate((4, 3, 4, 2, 2)):
         height = page.cell(number).bounding_box()["height"]
