@@ -18,7 +18,7 @@ ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: help run results test lint notebooks prove-notebooks check-notebooks clean
+.PHONY: help run results test lint notebooks prove-notebooks check-notebooks site clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -55,8 +55,13 @@ prove-notebooks: $(READY) ## run every notebook twice, exercises blank and solve
 check-notebooks: $(READY) ## compare the notebooks with their scripts, byte for byte, without executing them
 	$(BIN)/python tools/nb.py check
 
+site: $(VENV)/.site ## build the course as a searchable site, from the outputs as stored, into build/site
+	rm -rf build/site
+	$(BIN)/sphinx-build -W --keep-going -q docs build/site
+	$(BIN)/python tools/links.py build/site
+
 clean: ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/notebooks src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # torch goes first, so that TORCH_INDEX serves it and its needs alone; the constraints then keep pip from replacing it.
@@ -64,4 +69,8 @@ $(READY): pyproject.toml requirements.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --retries 1 -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.site: $(READY)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[site]'
 	touch $@

@@ -69,6 +69,7 @@ torch.set_num_threads(1)  # with tensors this small, a second thread only gets i
 #
 # The three buttons pay with probability 0.2, 0.5 and 0.7. We know that; the policy does not.
 # The policy has one number per button, θ, and presses button a with probability softmax(θ)ₐ.
+# (In the literature, and in the exercises, the machine is a *bandit*, a button an *arm*, and a press a *pull*.)
 #
 # Deep learning has one reflex: call `backward` on what you care about. Let us try it on a cookie.
 

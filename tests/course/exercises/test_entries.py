@@ -81,6 +81,10 @@ def test_solution_has_source_of_this_package_to_show(entry: Exercise):
         assert textwrap.dedent(inspect.getsource(function)).startswith(("def ", "@"))
 
 
+def test_there_are_forty_exercises_and_more_than_four_planted_mistakes_for_each():
+    assert len(EXERCISES) >= 40 and len(MISTAKES) > 4 * len(EXERCISES)
+
+
 def test_names_are_unique():
     twice = [name for name, count in Counter(entry.name for entry in EXERCISES).items() if count > 1]
     assert not twice

@@ -210,7 +210,7 @@ def _difference(mine: Any, right: Any, what: str = "The result") -> str | None:
     if _is_number(right):
         if not _is_number(mine):
             return f"{what} should be a number, yours is {_kind(mine)}."
-        a, b = float(mine), float(right)
+        a, b = float(mine.detach() if isinstance(mine, Tensor) else mine), float(right)
         if math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b)):
             return None
         return f"{what} should be {b:.6g} here, yours is {a:.6g}."
@@ -288,6 +288,8 @@ def _relation(mine: Sequence[Response], right: Sequence[Response], wrong: Sequen
     if len(ours) < 2 or not (ours.isfinite() & theirs.isfinite()).all():
         if ours.isnan().any() and not theirs.isnan().any():
             return ["Yours holds NaN: look for 0/0, a logarithm of zero, or 0 · infinity."]
+        return []
+    if _close(ours, theirs):  # what differs is no number: a gradient that is missing, a dtype
         return []
     if not ours.any():
         return ["Yours is zero everywhere."]

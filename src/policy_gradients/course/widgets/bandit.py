@@ -69,7 +69,9 @@ def bandit_figure(
         curves.plot(average, color=colour, linestyle=dashes, linewidth=2.2, label=f"arm that pays {mean:g}")
     curves.set(title=f"Probability of each arm, mean of {RUNS} runs", xlabel="update", ylim=(-0.02, 1.02))
     curves.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    curves.legend(loc="center right", fontsize=8)
+    figure.legend(
+        loc="outside lower left", ncols=len(MEANS), fontsize=8, frameon=False
+    )  # on no curve, wherever they go
 
     final = best[-1].sort().values.numpy()
     ends.bar(range(1, RUNS + 1), final, color=GREEN, edgecolor="white")

@@ -108,7 +108,9 @@ class Explorer:
             import ipywidgets
         except ImportError:  # the picture alone is a picture
             return
-        wide = {"style": {"description_width": "initial"}, "layout": {"width": "30em", "max_width": "100%"}}
+        longest = max(len(control.label) for control in self.controls.values())
+        column = {"description_width": f"{0.55 * longest + 0.5:.1f}em"}  # so that the sliders stand under one another
+        wide = {"style": column, "layout": {"width": "38em", "max_width": "100%"}}
         for name, control in self.controls.items():
             numbers = all(isinstance(value, int | float) for _, value in control.pairs)
             kind = ipywidgets.SelectionSlider if numbers else ipywidgets.Dropdown

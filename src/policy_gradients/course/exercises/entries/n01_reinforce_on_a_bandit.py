@@ -50,6 +50,12 @@ def _softmax_score(theta, arm):
         "The parameters are subtracted where the probabilities belong: softmax first.": lambda theta, arm: (
             _one_hot(arm, theta) - theta
         ),
+        "That is log π(a) itself, one number. The score is its derivative by each θ_j: as many numbers as arms.": (
+            lambda theta, arm: theta.log_softmax(0)[arm]
+        ),
+        "1 − π is right for the arm that was pulled only. For the others the one is missing, and −π is left.": (
+            lambda theta, arm: 1 - theta.softmax(0)
+        ),
         "Without `softmax`, exp overflows for large θ: inf/inf is NaN.": lambda theta, arm: (
             _one_hot(arm, theta) - theta.exp() / theta.exp().sum()
         ),
@@ -96,6 +102,12 @@ def _bandit_gradient(scores, rewards):
         "The mean reward times the mean score: only their *product*, pull by pull, tells which arm did well.": (
             lambda scores, rewards: rewards.mean() * scores.mean(0)
         ),
+        "The rewards are lined up with the parameters, not the pulls: make them a column, `rewards.unsqueeze(1)`.": (
+            lambda scores, rewards: (rewards * scores).mean(0)
+        ),
+        "The mean is taken over the parameters as well. Over the pulls only, it leaves a vector: `.mean(0)`.": (
+            lambda scores, rewards: (rewards.unsqueeze(1) * scores).mean()
+        ),
         "The rewards are left out: the mean score estimates zero, whatever the arms pay.": lambda scores, rewards: (
             scores.mean(0)
         ),
@@ -139,6 +151,9 @@ def _bandit_loss(log_probs, rewards):
         "That is the sum over the pulls: take the mean, or the step grows with the batch.": lambda log_probs, rewards: (
             -(rewards.detach() * log_probs).sum()
         ),
+        "The rewards alone are numbers: nothing in them can be differentiated. Each has to multiply its log-prob.": (
+            lambda log_probs, rewards: -rewards.mean()
+        ),
         "Probabilities in place of log-probs: frequent arms are already drawn often, and would be counted twice.": (
             lambda log_probs, rewards: -(rewards.detach() * log_probs.exp()).mean()
         ),
@@ -177,6 +192,9 @@ def _gaussian_score(mean, log_std, action):
     mistakes={
         "The first entry is divided by σ, not by σ².": lambda mean, log_std, action: torch.stack(
             [(action - mean) / log_std.exp(), ((action - mean) / log_std.exp()) ** 2 - 1]
+        ),
+        "log σ is used where σ belongs: σ is `log_std.exp()`.": lambda mean, log_std, action: torch.stack(
+            [(action - mean) / log_std**2, ((action - mean) / log_std) ** 2 - 1]
         ),
         "That is the derivative by σ. The parameter is log σ: multiply the second entry by σ.": (
             lambda mean, log_std, action: torch.stack(

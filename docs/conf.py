@@ -1,0 +1,59 @@
+"""The site: the notebooks as they are stored, with their outputs, and the pages of this folder. `make site` builds it.
+
+Nothing is executed. Which notebooks there are is found out here, so that a new one needs no entry anywhere.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE / "notebooks"  # copies, made at every build; git ignores them
+
+project = "Policy gradients, executed"
+author = "The policy-gradients authors"
+copyright = "the policy-gradients authors. Code: Apache-2.0; text of the shipped data: CC BY-SA 4.0"
+language = "en"
+
+extensions = ["myst_nb"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+nb_number_source_lines = False
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["course.css"]
+html_js_files = ["search.js"]
+html_theme_options = {"navbar_persistent": [], "show_toc_level": 2, "use_download_button": True}
+html_copy_source = True  # of a notebook, so that it can be downloaded
+pygments_style = "default"
+
+
+def with_alt_text(notebook):
+    """The pictures' alt texts, which each output carries with it, where the site builder looks for them."""
+    for cell in notebook.cells:
+        alts = [o.get("metadata", {}).get("image/png", {}).get("alt") for o in cell.get("outputs", [])]
+        if alts := [alt for alt in alts if alt]:
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(alts)}}
+    return notebook
+
+
+def copy_notebooks(source: Path) -> None:
+    NOTEBOOKS.mkdir(exist_ok=True)
+    found = {path.name: path for path in source.glob("*.ipynb")}
+    if not found:
+        sys.exit(f"{source} holds no notebooks")
+    for stale in {path.name for path in NOTEBOOKS.iterdir()} - found.keys():
+        (NOTEBOOKS / stale).unlink()
+    for name, path in found.items():
+        text = nbformat.writes(with_alt_text(nbformat.read(path, as_version=4)))
+        copy = NOTEBOOKS / name
+        if not copy.exists() or copy.read_text(encoding="utf-8") != text:  # Sphinx builds again what is newer
+            copy.write_text(text, encoding="utf-8")
+
+
+copy_notebooks(HERE.parent / "notebooks")
