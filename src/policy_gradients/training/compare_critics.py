@@ -45,8 +45,10 @@ TASK: dict[str, Any] = {
     "learning_rate": 4e-4,
     "final_learning_rate": 1.0,
     "warmup_steps": 5,
+    "credit": "completion",
     "updates_per_batch": 1,
     "aggregation": "constant",
+    "kl_place": "reward",
     # advantages come in other units with each method, and a β, or an entropy weight, would mean something else in each
     "kl_weight": 0.0,
     "kl_success_weight": 0.0,
