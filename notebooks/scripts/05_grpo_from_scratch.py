@@ -1018,8 +1018,8 @@ for method in [name for name in runs if name.startswith("ppo")]:
 Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory held, saved"], rows)
 
 # %% [markdown]
-# What does a critic buy here? With a head, nothing that three seeds could show, neither for better nor for worse: the
-# gain has an interval on both sides of 0. A value of each prefix is worth something in principle. It tells a text
+# What does a critic buy here? Nothing that three seeds could show, neither for better nor for worse: with a head and
+# with a second model alike, the gain has an interval on both sides of 0. A value of each prefix is worth something in principle. It tells a text
 # that already has its digit from one that does not. But it must be learnt first, from the same few completions.
 #
 # And "reducing GPU hours by up to 40%"? The page credits it to the GRPO paper. The paper has no such number,

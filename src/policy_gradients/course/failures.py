@@ -100,8 +100,8 @@ FAILURES = (
     Failure(
         "no mask under left padding",
         "language.scoring:hidden_states",
-        "prompt_mask = rollout.prompt_mask.repeat_interleave(group, dim=0)",
-        "prompt_mask = torch.ones_like(rollout.prompt_mask).repeat_interleave(group, dim=0)",
+        "prompt_mask, lengths = rollout.prompt_mask.bool(), rollout.prompt_mask.sum(1)",
+        "prompt_mask, lengths = (o := torch.ones_like(rollout.prompt_mask)).bool(), o.sum(1)",
         "Everything runs. Behind short prompts padding is read as text, and positions are counted from it; policy and "
         "reference are wrong alike, so the divergence shows nothing.",
         "sampler_mismatch",
@@ -155,9 +155,9 @@ FAILURES = (
     ),
     Failure(
         "overflow in fp16",
-        "estimators.log_probs:log_probs_and_entropy",
-        "log_pi = torch.log_softmax(_wide(logits), dim=-1)",
-        "log_pi = (logits.half() - logits.half().exp().sum(-1, keepdim=True).log()).float()",
+        "language.chunked:_log_softmax",
+        "return logits.sub_(logits.logsumexp(1, keepdim=True))",
+        "return (logits.half() - logits.half().exp().sum(1, keepdim=True).log()).float()",
         "NaN from the first step on: exp of a logit above 11 is more than 65,504, the largest number that fp16 has.",
         "not_finite",
     ),
