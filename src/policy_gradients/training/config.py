@@ -200,7 +200,7 @@ _TINY: dict[str, Any] = {
     "num_generations": 16,
     "max_prompt_tokens": 96,
     "max_new_tokens": 40,
-    "max_steps": 100,
+    "max_steps": 70,
     "stop_above": 0.96,
     "micro_batch_prompts": 8,
     "learning_rate": 4e-4,
