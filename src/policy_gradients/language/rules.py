@@ -45,7 +45,9 @@ def require_states(rule: Rule) -> None:
         for part in rule.parts:
             require_states(part)
     elif not isinstance(rule, StatefulRule):
-        raise ValueError(f"the rule {rule.name} has no states that sum a text up; use credit=completion with it")
+        raise ValueError(
+            f"the rule {rule.name} has no states that sum a text up: it needs credit by completion (--credit completion)"
+        )
 
 
 @dataclass(frozen=True)
