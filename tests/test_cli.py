@@ -46,7 +46,8 @@ def test_the_road_end_to_end(arguments, tmp_path, capsys):
         (["--reward-function", "nowhere:reward"], "cannot be imported"),
         (["--reward-function", "math:no_such"], "cannot be imported"),
         (["--reward-function", "math:sqrt"], "reward function sqrt raised TypeError"),
-        (["--num-generations", "1"], "num_generations must be at least 2"),
+        (["--credit", "completion", "--num-generations", "1"], "num_generations must be at least 2"),
+        (["--rule", "last-number-prime"], "last-number-prime has no states"),
         (["--resume"], "holds no run"),
     ],
 )
