@@ -46,7 +46,7 @@ def require_states(rule: Rule) -> None:
             require_states(part)
     elif not isinstance(rule, StatefulRule):
         raise ValueError(
-            f"the rule {rule.name} has no states that sum a text up: it needs credit by completion (--credit completion)"
+            f"the rule {rule.name} has no states that sum a text up, as credit by state needs; use --credit completion"
         )
 
 
