@@ -384,8 +384,10 @@ def test_credit_by_state_learns_what_states_are_worth_and_moves_the_weights(conf
     assert run.state_values.counts[0].sum() > seen
 
 
-def test_a_price_on_divergence_is_in_the_values_of_states(config, earning, monkeypatch):
-    """Same samples and rewards: states are worth less by what the policy has moved away along the way."""
+@pytest.mark.parametrize("place", ["loss", "reward"])
+def test_a_price_on_divergence_is_in_the_values_of_states_or_charged_to_tokens(config, earning, monkeypatch, place):
+    """Same samples and rewards: states are worth less by what the policy has moved away along the way, once."""
+    config = dataclasses.replace(config, kl_place=place)
     sums = {}
     for price in (0.0, 5.0):
         run = prepare(dataclasses.replace(config, kl_weight=0.0, kl_success_weight=0.0))
@@ -393,7 +395,7 @@ def test_a_price_on_divergence_is_in_the_values_of_states(config, earning, monke
         monkeypatch.setattr(loop, "kl_weight", lambda config, pass_rate, price=price: price)
         train_step(run, 1)
         sums[price] = run.state_values.sums.clone()
-    assert (sums[5.0][0] < sums[0.0][0] - 1e-6).any()
+    assert (sums[5.0][0] < sums[0.0][0] - 1e-6).any() == (place == "loss")
     assert torch.equal(sums[5.0][1], sums[0.0][1])  # to have ended costs nothing more
 
 

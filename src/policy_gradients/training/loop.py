@@ -339,7 +339,8 @@ def learn_state_values(run: Run, batch: Batch, kl: Tensor, rewards: Tensor) -> N
     """Account for the global batch in the values of the checker's states; every process comes to the same ones.
 
     What a state is worth includes the divergence that is still to be paid from there on: without it a digit forced in
-    at the last moment would seem as good as one that the text led to.
+    at the last moment would seem as good as one that the text led to. Unless `kl_place` charges the tokens for it: once
+    is enough.
 
     Args:
         kl: (completions of this process, time), in nats.
@@ -350,7 +351,8 @@ def learn_state_values(run: Run, batch: Batch, kl: Tensor, rewards: Tensor) -> N
     columns = (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask.long(), kl)
     padded = [torch.nn.functional.pad(column, (0, width)) for column in columns]
     states, mask, kl, finished = (run.accelerator.gather(x).cpu() for x in (*padded, rollout.finished))
-    returns = rewards.unsqueeze(1) - batch.kl_weight * reverse_cumsum(kl * mask)
+    price = 0.0 if run.config.kl_place == "reward" else batch.kl_weight
+    returns = rewards.unsqueeze(1) - price * reverse_cumsum(kl * mask)
     run.state_values.update(states, mask, finished, rewards, returns)
 
 
