@@ -255,17 +255,20 @@ def _benchmark(parsed: argparse.Namespace) -> int:
     def progress(message: str) -> None:
         print(f"… {message}", file=sys.stderr)
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for work in (work.on_this_machine() for work in works):
+        rows.append({"work": dataclasses.asdict(work), "measured": {}})
+
+        def keep(found: dict[str, list[Any]]) -> None:
+            if parsed.json:
+                rows[-1]["measured"] = {side: [dataclasses.asdict(m) for m in each] for side, each in found.items()}
+                parsed.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
         try:
-            found = benchmark(work, sides, parsed.rounds, progress=progress)
+            found = benchmark(work, sides, parsed.rounds, progress=progress, keep=keep)
         except RuntimeError as error:
             raise ValueError(str(error)) from None
         print(table(work, found), flush=True)
-        measured = {side: [dataclasses.asdict(m) for m in side_rounds] for side, side_rounds in found.items()}
-        rows.append({"work": dataclasses.asdict(work), "measured": measured})
-    if parsed.json:
-        parsed.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -84,8 +85,14 @@ def test_rounds_alternate(work):
         order.append(side)
         return Measurement(1.0, {}, 1)
 
-    found = benchmark(work, ["ours", "floor", "trl"], 2, measure)
+    kept = []
+
+    def keep(found):
+        kept.append(sum(map(len, found.values())))
+
+    found = benchmark(work, ["ours", "floor", "trl"], 2, measure, keep=keep)
     assert order == ["ours", "floor", "trl", "trl", "floor", "ours"]
+    assert kept == [1, 2, 3, 4, 5, 6]
     assert {side: len(rounds) for side, rounds in found.items()} == dict.fromkeys(SIDES, 2)
 
 
@@ -128,6 +135,20 @@ def test_on_a_gpu(work):
     on_gpu = dataclasses.replace(work, device="cuda", precision="auto").on_this_machine()
     for side in ("ours", "floor"):
         assert 0 < in_a_process(side, on_gpu).peak < 2**30
+
+
+def test_a_cut_loses_only_the_measurement_under_way(work, monkeypatch, tmp_path):
+    def measure(side, work):
+        if side == "floor":
+            raise KeyboardInterrupt
+        return Measurement(1.0, {}, 1)
+
+    monkeypatch.setattr(module, "in_a_process", measure)
+    file = tmp_path / "b.json"
+    command = ["benchmark", "--model", work.model, "--device", "cpu", "--sides", "ours", "floor", "--json", str(file)]
+    assert main(command) != 0
+    [row] = json.loads(file.read_text())
+    assert [m["seconds"] for m in row["measured"]["ours"]] == [1.0] and row["measured"]["floor"] == []
 
 
 def test_the_command(work, monkeypatch, capsys, tmp_path):

@@ -240,11 +240,13 @@ def benchmark(
     rounds: int,
     measure: Callable[[str, Work], Measurement] | None = None,
     progress: Callable[[str], None] = lambda message: None,
+    keep: Callable[[dict[str, list[Measurement]]], None] = lambda found: None,
 ) -> dict[str, list[Measurement]]:
     """`rounds` measurements of each side, in alternation: the order turns round with every round.
 
     Args:
         measure: how to measure a side; by default `in_a_process`.
+        keep: given everything found so far after each measurement, so that a cut loses only the one under way.
 
     Raises:
         ValueError: no rounds, or a side that does not exist.
@@ -259,6 +261,7 @@ def benchmark(
         for side in sides if number % 2 == 0 else reversed(sides):
             progress(f"round {number + 1} of {rounds}: {side}")
             found[side].append((measure or in_a_process)(side, work))
+            keep(found)
     return found
 
 
