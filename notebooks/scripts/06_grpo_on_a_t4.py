@@ -62,6 +62,7 @@ from policy_gradients.course.display import Table, gallery, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.figures import NAMES, PARTS, before_after, reward_against_kl, training_curves
 from policy_gradients.course.live import LivePlot
+from policy_gradients.course.widgets.completions import completion_browser
 from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.estimators.log_probs import expected_value
 from policy_gradients.evaluation.evaluate import Subject, load_subject, marked, sample_completions
@@ -425,7 +426,8 @@ side_by_side(sparse=sparse, curriculum=grpo)
 # are, and the remainder of the digit sum: a **state**, as of a finite automaton. Many completions pass through the same
 # state. So GRPO's idea, compare with those who began at the same place, works again at *every* place: the value V of a
 # state is the mean reward of all completions that were there, less the divergence that they still had to pay. Groups of
-# this kind are the anchor states of GiGPO [10].
+# this kind are the anchor states of GiGPO [10]. What *ending* in a state earns needs no mean: ask the checker, about
+# any text that leads there.
 
 # %%
 states = CheckerStates(rule, tokenizer, model.config.vocab_size, end_token_ids(model, tokenizer))
@@ -433,6 +435,8 @@ text = "In 1917 it was"
 steps = states.before_tokens(torch.tensor([tokenizer.encode(text)]))[0].tolist()
 print(f"{states.num_states} states; {states.after.shape[1]} kinds of token in a vocabulary of {len(tokenizer)}")
 print([(tokenizer.decode([i]), s) for i, s in zip(tokenizer.encode(text), steps, strict=True)])
+earned = states.end_rewards(partial_reward(with_tolerance(rule, config.start_tolerance)))
+print(f"ending pays in {int((earned > 0).sum())} states; with {states.texts[int(earned.argmax())]!r}, say, {earned.max():.0f}")
 
 # %% [markdown]
 # And one thing more. Which state a token leads to is known for *every* token of the vocabulary, not just for the one
@@ -608,6 +612,12 @@ Table(["held-out prompts", *["before"][: len(sides)], *(f"after, {path.parent.na
 # %%
 for report in reports[:1]:
     show(before_after(report))
+
+# %% [markdown]
+# One picture of rates, then the texts themselves: leaf through all of them, or through those that fail.
+
+# %%
+completion_browser(reports[0]["completions"]) if reports else None
 
 # %% [markdown]
 # A pass rate has a price. Let the reference pass with probability p. Of all policies that pass with probability q, the

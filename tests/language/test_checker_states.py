@@ -1,9 +1,15 @@
 import pytest
 import torch
 
-from policy_gradients.estimators.state_values import StateValues
 from policy_gradients.language.checker_states import CheckerStates
-from policy_gradients.language.rules import LastNumberIsPrime, length_and_digits
+from policy_gradients.language.rewards import partial_reward, rule_reward
+from policy_gradients.language.rules import (
+    ExactLength,
+    LastNumberIsPrime,
+    length_and_digits,
+    partial_credit,
+    with_tolerance,
+)
 
 RULE = length_and_digits(64)
 
@@ -24,18 +30,43 @@ def test_states_along_tokens_are_those_of_the_text_so_far(states, tokenizer):
 
 
 def test_every_next_token_is_worth_what_its_state_is_worth(states, tokenizer):
-    values = StateValues(states.num_states)
-    values.counts += 1e6
-    values.sums = values.counts * torch.rand(2, states.num_states, generator=torch.Generator().manual_seed(0))
+    going, ended = torch.rand(2, states.num_states, generator=torch.Generator().manual_seed(0))
     text = "born in 19"
-    [q] = states.action_values(torch.tensor([RULE.state(text)]), values)
-    going, ended = values.estimates()
+    [q] = states.action_values(torch.tensor([RULE.state(text)]), going, ended)
     for token in range(0, len(tokenizer), 7):
         after = RULE.state(text + tokenizer.decode([token], skip_special_tokens=True))
         worth = ended[RULE.state(text)] if token in states.end_ids.tolist() else going[after]
         assert q[token] == worth, tokenizer.decode([token])
     assert q[tokenizer.eos_token_id] == ended[RULE.state(text)]
     assert q[len(tokenizer) + 3] == going[RULE.state(text)]  # a token without text leads nowhere
+
+
+def test_every_state_has_a_text_that_leads_to_it(states):
+    assert [RULE.state(text) for text in states.texts] == list(range(states.num_states))
+
+
+def test_the_checker_says_what_ending_in_each_state_earns(states):
+    wide = with_tolerance(RULE, 3)
+    earned = states.end_rewards(partial_reward(wide))
+    for text in ("In 1917 the 3rd regiment crossed 12 rivers, or so they say.", "x" * 64, "x" * 61 + "111", "12", ""):
+        assert earned[RULE.state(text)] == pytest.approx(partial_credit(wide, text))
+    strict = states.end_rewards(rule_reward(RULE))
+    assert strict.sum() == 1 and strict[RULE.state("x" * 61 + "111")] == 1
+
+
+def test_a_state_that_no_tokens_lead_to_has_no_text_and_earns_nothing():
+    class Pairs:
+        """A tokenizer whose every token is two letters."""
+
+        def __len__(self):
+            return 3
+
+        def batch_decode(self, rows, **_):
+            return ["ab" for _ in rows]
+
+    states = CheckerStates(ExactLength(3), Pairs(), 3, [0])
+    assert states.texts == ["", None, "ab", None, "abab", None, "ababab"]
+    assert states.end_rewards(lambda completions: [1.0] * len(completions)).tolist() == [1, 0, 1, 0, 1, 0, 1]
 
 
 def test_tokens_of_one_kind_are_few(states):

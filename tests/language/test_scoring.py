@@ -6,7 +6,7 @@ import torch
 from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
 from policy_gradients.language.models import frozen_copy
 from policy_gradients.language.rollout import generate
-from policy_gradients.language.scoring import CompletionScorer, TokenScores, plain_perplexity
+from policy_gradients.language.scoring import CompletionScorer, TokenScores, hidden_states, plain_perplexity
 
 PROMPTS = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
 END = [1, 2]
@@ -75,6 +75,19 @@ def test_without_a_reference_the_divergence_is_zero(any_model, rollout):
     scores = CompletionScorer(any_model)(rollout)
     assert (scores.kl == 0).all()
     assert (scores.log_probs[rollout.mask == 0] == 0).all()
+
+
+def test_a_reference_that_has_read_the_rollout_need_not_read_it_again(any_model, rollout):
+    reference = frozen_copy(any_model)
+    with torch.no_grad():
+        next(reference.base_model.parameters()).mul_(1.5)
+        wanted = CompletionScorer(any_model)(rollout, 1.0, reference, True)
+        known = hidden_states(reference, rollout)
+        there = CompletionScorer(any_model)(rollout, 1.0, reference, True, reference_hidden=known)
+        elsewhere = CompletionScorer(any_model)(rollout, 1.0, reference, True, reference_hidden=[2 * x for x in known])
+    assert wanted.kl.sum() > 0
+    assert torch.equal(there.kl, wanted.kl) and torch.equal(there.prompt_kl, wanted.prompt_kl)
+    assert not torch.equal(elsewhere.kl, wanted.kl) and not torch.equal(elsewhere.prompt_kl, wanted.prompt_kl)
 
 
 def test_the_divergence_on_the_prompts_equals_that_of_each_prompt_alone_in_value_and_gradient(any_model, rollout):

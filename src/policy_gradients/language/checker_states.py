@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.state_values import StateValues
+from policy_gradients.language.rewards import Completion, RewardFunction, call_reward
 from policy_gradients.language.rules import StatefulRule, require_states
 
 
@@ -18,6 +18,7 @@ class CheckerStates:
     Attributes:
         kind_of_token: (vocabulary,): tokens that change every state alike are of one kind.
         after: (states, kinds): the state after a token of that kind.
+        texts: for each state one text that leads to it; None if no tokens do.
         end_ids: tokens that end a completion.
 
     Raises:
@@ -31,10 +32,12 @@ class CheckerStates:
             [[i] for i in range(known)], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         changes = [rule.state(text) for text in texts] + [rule.state("")] * (vocab_size - known)
-        kinds = {change: kind for kind, change in enumerate(sorted(set(changes)))}
+        pieces = dict(zip(changes, texts, strict=False))  # a text that changes the state so
+        kinds = {change: kind for kind, change in enumerate(sorted(pieces))}
         self.kind_of_token = torch.tensor([kinds[change] for change in changes])
         self.after = torch.tensor([[rule.join(state, change) for change in kinds] for state in range(rule.num_states)])
         self.start = rule.state("")
+        self.texts = _texts(self.after.tolist(), self.start, [pieces[change] for change in kinds])
         self.end_ids = torch.tensor(end_ids)
 
     @property
@@ -51,10 +54,40 @@ class CheckerStates:
             state = after[state, kinds[:, t]]
         return torch.stack(states, dim=1)
 
-    def action_values(self, states: Tensor, values: StateValues) -> Tensor:
-        """Q of every next token, (n,) → (n, vocabulary): the value of the state that it leads to, or of ending here."""
+    def end_rewards(self, reward: RewardFunction) -> Tensor:
+        """What a completion earns that ends in a state, (states,): the reward function is asked about a text of each.
+
+        Exact, and known before any completion has ended there. A state that no tokens lead to has 0.
+        """
+        known = [state for state, text in enumerate(self.texts) if text is not None]
+        earned = torch.zeros(self.num_states)
+        earned[known] = torch.tensor(call_reward(reward, [Completion(self.texts[state], True) for state in known]))
+        return earned
+
+    def action_values(self, states: Tensor, going: Tensor, ended: Tensor) -> Tensor:
+        """Q of every next token: the value of the state that it leads to, or of ending here.
+
+        Args:
+            states: (n,).
+            going: (states,), V of going on from each.
+            ended: (states,), `end_rewards`.
+
+        Returns:
+            (n, vocabulary).
+        """
         device = states.device
-        going, ended = (table.to(device) for table in values.estimates())
-        q = going[self.after.to(device)[states]][:, self.kind_of_token.to(device)]
-        q[:, self.end_ids.to(device)] = ended[states].unsqueeze(1)
+        q = going.to(device)[self.after.to(device)[states]][:, self.kind_of_token.to(device)]
+        q[:, self.end_ids.to(device)] = ended.to(device)[states].unsqueeze(1)
         return q
+
+
+def _texts(after: list[list[int]], start: int, pieces: list[str]) -> list[str | None]:
+    """Breadth first from the empty text: a text for every state that pieces of text lead to."""
+    texts: list[str | None] = [None] * len(after)
+    texts[start], queue = "", [start]
+    for state in queue:  # grows on the way
+        for kind, then in enumerate(after[state]):
+            if texts[then] is None:
+                texts[then] = f"{texts[state]}{pieces[kind]}"
+                queue.append(then)
+    return texts

@@ -89,6 +89,7 @@ class CompletionScorer(nn.Module):
         with_prompts: bool = False,
         states: Tensor | None = None,
         action_values: ActionValues | None = None,
+        reference_hidden: tuple[Tensor, Tensor] | None = None,
     ) -> TokenScores:
         """Scores at the temperature that sampled; (completions, time) each.
 
@@ -98,6 +99,7 @@ class CompletionScorer(nn.Module):
             with_prompts: also the divergence from the reference on the prompts' own tokens.
             states, action_values: (completions, time), and what each next token is worth in such a state, for
                 `expected_value`.
+            reference_hidden: the reference's `hidden_states`, where they are known already.
         """
         keep, keep_prompt = rollout.mask.bool(), rollout.prompt_mask.bool() & with_prompts
         prompt_hidden, hidden = hidden_states(self.model, rollout)
@@ -107,9 +109,10 @@ class CompletionScorer(nn.Module):
         scored = torch.cat([hidden[keep], prompt_hidden[keep_prompt]])
         head, reference_head, hidden_there = self.model.get_output_embeddings().weight, None, None
         if reference is not None:
-            with torch.no_grad():
-                prompt_hidden, hidden_there = hidden_states(reference, rollout)
-            hidden_there = torch.cat([hidden_there[keep], prompt_hidden[keep_prompt]])
+            if reference_hidden is None:
+                with torch.no_grad():
+                    reference_hidden = hidden_states(reference, rollout)
+            hidden_there = torch.cat([reference_hidden[1][keep], reference_hidden[0][keep_prompt]])
             reference_head = reference.get_output_embeddings().weight
         log_probs, entropy, kl, ref_log_probs, gain = score_tokens(
             scored, head, actions, hidden_there, reference_head, temperature, self.chunk_size,

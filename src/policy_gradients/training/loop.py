@@ -42,7 +42,7 @@ from policy_gradients.language.rewards import (
 )
 from policy_gradients.language.rollout import Rollout, generate
 from policy_gradients.language.rules import ExactLength, Rule, find_part, parse_rule, with_tolerance
-from policy_gradients.language.scoring import CompletionScorer, TokenScores
+from policy_gradients.language.scoring import CompletionScorer, TokenScores, hidden_states
 from policy_gradients.training.alarms import ring_once
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
 from policy_gradients.training.config import TrainConfig
@@ -95,6 +95,7 @@ class Batch:
     tokens: int
     kl_weight: float
     entropy_weight: float
+    end_rewards: Tensor | None = None  # credit by state: what ending in each state of the checker earns, (states,)
 
     def piece(self, first: int, last: int) -> "Batch":
         """The prompts first … last - 1 of it; the counts stay those of the whole."""
@@ -104,6 +105,17 @@ class Batch:
             rewards=self.rewards[first:last],
             advantages=self.advantages[first:last],
         )
+
+
+@dataclass
+class Sampled:
+    """What a piece of a batch keeps from its first update: scores of the policy that sampled, states of the reference.
+
+    The reference never moves: what it makes of the tokens is computed once.
+    """
+
+    scores: TokenScores | None = None
+    reference_hidden: tuple[Tensor, Tensor] | None = None
 
 
 class Stopwatch:
@@ -269,6 +281,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
         entropy_weight=entropy_weight(config.entropy_weight, groups, config.entropy_schedule, config.entropy_cap)
         if run.target_entropy_weight is None
         else run.target_entropy_weight,
+        end_rewards=run.checker_states and run.checker_states.end_rewards(_training_reward(run)),
     )
     tolerance = run.curriculum.tolerance if run.curriculum else 0
     rate = learning_rate(config, step)
@@ -350,10 +363,10 @@ def learn_state_values(run: Run, batch: Batch, kl: Tensor, rewards: Tensor) -> N
     width = run.config.max_new_tokens - rollout.mask.shape[1]  # processes meet at one width, to be gathered
     columns = (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask.long(), kl)
     padded = [torch.nn.functional.pad(column, (0, width)) for column in columns]
-    states, mask, kl, finished = (run.accelerator.gather(x).cpu() for x in (*padded, rollout.finished))
+    states, mask, kl = (run.accelerator.gather(x).cpu() for x in padded)
     price = 0.0 if run.config.kl_place == "reward" else batch.kl_weight
     returns = rewards.unsqueeze(1) - price * reverse_cumsum(kl * mask)
-    run.state_values.update(states, mask, finished, rewards, returns)
+    run.state_values.update(states, mask, returns)
 
 
 def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, float], Tensor]:
@@ -368,7 +381,7 @@ def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, f
     """
     config, accelerator = run.config, run.accelerator
     pieces = micro_batches(batch.rollout.num_prompts, run.micro_batch_prompts)
-    sampled: dict[int, TokenScores] = {}  # of the policy before the first update, by the first prompt of a piece
+    sampled: dict[int, Sampled] = {}  # what later updates need of the first one, by the first prompt of a piece
     measured: list[dict[str, Tensor]] = []
     norms: list[float] = []  # that of the first update is the policy gradient's: there the ratio is 1
     for update in range(config.updates_per_batch):
@@ -381,7 +394,7 @@ def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, f
             pieces = [(first + a, first + b) for (first, _), parts in halves.items() for a, b in parts]
             known = {} if update == 0 else sampled
             sampled = {
-                first + a: known[first].cut(batch.piece(first + a, first + b).rollout, a)
+                first + a: Sampled(known[first].scores.cut(batch.piece(first + a, first + b).rollout, a))
                 for (first, _), parts in halves.items() if first in known for a, b in parts
             }  # fmt: skip
         measured += rows
@@ -393,7 +406,7 @@ def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, f
                 logger.warning("the gradient is not finite: this update is skipped, the weights stay as they were")
             run.optimizer.zero_grad()
     width = batch.rollout.mask.shape[1]
-    kl = [sampled[first].kl for first, _ in pieces]
+    kl = [sampled[first].scores.kl for first, _ in pieces]
     kl = torch.cat([torch.nn.functional.pad(piece, (0, width - piece.shape[1])) for piece in kl])
     return {"grad_norm": norms[0], **summarise(measured, batch, accelerator)}, kl
 
@@ -407,7 +420,7 @@ def _try_pass(
     run: Run,
     batch: Batch,
     pieces: list[tuple[int, int]],
-    sampled: dict[int, TokenScores],
+    sampled: dict[int, Sampled],
     update: int,
     watch: Stopwatch,
 ) -> list[dict[str, Tensor]] | None:
@@ -427,7 +440,7 @@ def _try_pass(
 
 
 def _backward(
-    run: Run, piece: Batch, sampled: dict[int, TokenScores], first: int, update: int, watch: Stopwatch
+    run: Run, piece: Batch, sampled: dict[int, Sampled], first: int, update: int, watch: Stopwatch
 ) -> dict[str, Tensor]:
     """Add the gradient of one micro-batch; what its scores show."""
     config, accelerator, mask = run.config, run.accelerator, piece.rollout.mask
@@ -435,11 +448,18 @@ def _backward(
         states, action_values = None, None
         if run.checker_states is not None:
             states = run.checker_states.before_tokens(piece.rollout.completion_ids)
-            action_values = partial(run.checker_states.action_values, values=run.state_values)
+            going, ended = run.state_values.estimates(piece.end_rewards), piece.end_rewards
+            action_values = partial(run.checker_states.action_values, going=going, ended=ended)
+        earlier = sampled.get(first, Sampled())
+        reference_hidden = earlier.reference_hidden
+        if reference_hidden is None:
+            with torch.no_grad(), accelerator.autocast():
+                reference_hidden = hidden_states(run.reference, piece.rollout)
         scores = run.scorer(
-            piece.rollout, config.temperature, run.reference, config.prompt_kl_weight > 0, states, action_values
-        )
-        old = sampled.get(first, scores)
+            piece.rollout, config.temperature, run.reference, config.prompt_kl_weight > 0, states, action_values,
+            reference_hidden,
+        )  # fmt: skip
+        old = earlier.scores or scores
         losses = loss_per_token(scores, old, mask, piece, config)
         weights = token_weights(mask, config.aggregation, piece.completions, piece.tokens, config.max_new_tokens)
         loss = (weights * losses.loss).sum()
@@ -449,7 +469,7 @@ def _backward(
     with watch.part("backward"):
         # DDP averages over processes, the weights already divide by the global batch
         accelerator.backward(loss * accelerator.num_processes)
-    sampled.setdefault(first, scores.detach())
+    sampled[first] = Sampled(old.detach(), reference_hidden if update + 1 < config.updates_per_batch else None)
     return measure(scores, losses, loss, piece.rollout, update, config)
 
 
