@@ -436,7 +436,9 @@ steps = states.before_tokens(torch.tensor([tokenizer.encode(text)]))[0].tolist()
 print(f"{states.num_states} states; {states.after.shape[1]} kinds of token in a vocabulary of {len(tokenizer)}")
 print([(tokenizer.decode([i]), s) for i, s in zip(tokenizer.encode(text), steps, strict=True)])
 earned = states.end_rewards(partial_reward(with_tolerance(rule, config.start_tolerance)))
-print(f"ending pays in {int((earned > 0).sum())} states; with {states.texts[int(earned.argmax())]!r}, say, {earned.max():.0f}")
+print(
+    f"ending pays in {int((earned > 0).sum())} states; with {states.texts[int(earned.argmax())]!r}, say, {earned.max():.0f}"
+)
 
 # %% [markdown]
 # And one thing more. Which state a token leads to is known for *every* token of the vocabulary, not just for the one

@@ -131,7 +131,8 @@ class RunFolder:
                 run.critic.load_state_dict(load_file(last / "critic.safetensors"))
             if run.state_values is not None:
                 tables = load_file(last / "state_values.safetensors")
-                run.state_values.counts, run.state_values.sums = tables["counts"], tables["sums"]
+                run.state_values.counts.copy_(tables["counts"])
+                run.state_values.sums.copy_(tables["sums"])
             run.optimizer.load_state_dict(optimizer)
         except Exception as error:  # safetensors, pickle and json each raise their own kinds
             raise ValueError(
