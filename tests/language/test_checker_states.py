@@ -42,7 +42,9 @@ def test_every_next_token_is_worth_what_its_state_is_worth(states, tokenizer):
 
 
 def test_every_state_has_a_text_that_leads_to_it(states):
-    assert [RULE.state(text) for text in states.texts] == list(range(states.num_states))
+    wanted = list(range(states.num_states))
+    wanted[1:4] = [None] * 3  # a digit sum without a character
+    assert [None if text is None else RULE.state(text) for text in states.texts] == wanted
 
 
 def test_the_checker_says_what_ending_in_each_state_earns(states):
