@@ -256,6 +256,8 @@ def _benchmark(parsed: argparse.Namespace) -> int:
         print(f"… {message}", file=sys.stderr)
 
     rows: list[dict[str, Any]] = []
+    if parsed.json:
+        parsed.json.write_text("[]\n", encoding="utf-8")  # a place that cannot be written to is known before the work
     for work in (work.on_this_machine() for work in works):
         rows.append({"work": dataclasses.asdict(work), "measured": {}})
 

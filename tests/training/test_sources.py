@@ -32,8 +32,8 @@ def offline(monkeypatch):
 @pytest.fixture
 def config(micro_folder):
     return preset(
-        "smollm2", model=str(micro_folder), num_prompts=2, num_generations=2, max_new_tokens=3, max_steps=1,
-        num_excerpts=100, precision="no",
+        "smollm2", model=str(micro_folder), max_prompt_tokens=128, num_prompts=2, num_generations=2, max_new_tokens=3,
+        max_steps=1, num_excerpts=100, precision="no",
     )  # fmt: skip
 
 
