@@ -414,10 +414,11 @@ def side_by_side(**folders):
 side_by_side(sparse=sparse, curriculum=grpo)
 
 # %% [markdown]
-# The groups speak now, and the reward begins to move. It goes on like this for a hundred steps and more, and on the way
-# it pays (`--preset tiny-grpo`; the README has its numbers). Look at what moves it. A completion has some thirty tokens. One of them ended it too early, or one digit spoiled the sum; all thirty get
-# the same advantage. What the other tokens learn from it is noise, and Adam turns noise into steps, and steps are
-# divergence: less than one part in a hundred of such a gradient was signal where it was measured.
+# The groups speak now, and the reward begins to move. It goes on like this for a hundred steps and more, and on the
+# way it pays (`--preset tiny-grpo`; the README has its numbers). Look at what moves it. A completion has some thirty
+# tokens. One of them ended it too early, or one digit spoiled the sum; all thirty get the same advantage. What the
+# other tokens learn from it is noise, and Adam turns noise into steps, and steps are divergence: less than one part
+# in a hundred of such a gradient was signal where it was measured.
 
 # %% [markdown]
 # ## 6. Credit where it is due
