@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PATIENCE = 300  # seconds for anything but running cells: a busy machine is no failure
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -153,7 +154,10 @@ def browser():
 def lab(tmp_path_factory):
     """A JupyterLab of its own, without anybody's settings: (its address, its folder)."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed: pip install -e .[browser]")
-    home, root = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("notebooks")
+    home, course = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("course")
+    root = course / "notebooks"
+    root.mkdir()
+    shutil.copytree(ROOT / "results", course / "results")  # beside the notebooks, as in a checkout
     for name, settings in SETTINGS.items():
         file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
