@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from policy_gradients.estimators.log_probs import expected_value, kl_divergence, log_probs_and_entropy
-from policy_gradients.language.chunked import score_tokens
+from policy_gradients.estimators.projection import projection_divergence, soft_target
+from policy_gradients.language.chunked import StateCredit, score_tokens
 from policy_gradients.training.budget import LiveTensors
 
 TOKENS, WIDTH, VOCABULARY = 23, 8, 50
@@ -88,14 +89,14 @@ def test_the_expected_value_and_its_gradient_are_those_of_the_plain_way(temperat
     reference = [x.detach() for x in inputs(1)[:2]] if with_reference else [None, None]
     table = torch.randn(4, VOCABULARY, generator=torch.Generator().manual_seed(3))
     states, weights = torch.arange(15) % 4, torch.randn(15, generator=torch.Generator().manual_seed(2))
-    *others, gain = score_tokens(
-        hidden, head, actions, *reference, temperature, chunk_size, states, lambda chosen: table[chosen]
-    )
+    credit = StateCredit(states, lambda chosen: table[chosen])
+    scores = score_tokens(hidden, head, actions, *reference, temperature, chunk_size, credit)
+    gain = scores.expected_value
     log_pi = (hidden @ head.T / temperature).log_softmax(-1)[:15]
     expected = expected_value(log_pi, table[states])
     torch.testing.assert_close(gain, expected, atol=1e-5, rtol=1e-5)
     ours, theirs = (
-        torch.autograd.grad((weights * x).sum() + 0.3 * others[1].sum(), [hidden, head], retain_graph=True)
+        torch.autograd.grad((weights * x).sum() + 0.3 * scores.entropy.sum(), [hidden, head], retain_graph=True)
         for x in (gain, expected)
     )
     for one, other in zip(ours, theirs, strict=True):
@@ -104,4 +105,38 @@ def test_the_expected_value_and_its_gradient_are_those_of_the_plain_way(temperat
 
 def test_without_states_there_is_no_expected_value():
     hidden, head, actions = inputs()
-    assert score_tokens(hidden, head, actions)[4] is None
+    scores = score_tokens(hidden, head, actions)
+    assert scores.expected_value is None and scores.projection is None and scores.kind_probs is None
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("chunk_size", [1, 7, None])
+def test_the_projection_and_its_gradient_are_those_of_the_plain_way(temperature, chunk_size):
+    """Of the first 15 tokens, beside an expected value and a divergence with gradients of their own."""
+    hidden, head, actions = inputs()
+    there, head_there = (x.detach() for x in inputs(1)[:2])
+    table = torch.randn(4, VOCABULARY, generator=torch.Generator().manual_seed(3))
+    kinds = torch.nn.functional.one_hot(torch.arange(VOCABULARY) % 3, 3).float()
+    states, weights = torch.arange(15) % 4, torch.randn(3, 15, generator=torch.Generator().manual_seed(2))
+    credit = StateCredit(states, lambda chosen: table[chosen], kinds, projection_temperature=0.5)
+    scores = score_tokens(hidden, head, actions, there, head_there, temperature, chunk_size, credit)
+    log_pi = (hidden @ head.T / temperature).log_softmax(-1)[:15]
+    log_ref = (there @ head_there.T / temperature).log_softmax(-1)[:15]
+    plain_projection = projection_divergence(log_pi, soft_target(log_ref, table[states], 0.5))
+    plain_columns = (plain_projection, expected_value(log_pi, table[states]), kl_divergence(log_pi, log_ref))
+    torch.testing.assert_close(scores.projection, plain_projection, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores.kind_probs, log_pi.exp() @ kinds)
+    assert not scores.kind_probs.requires_grad
+    ours, theirs = (
+        torch.autograd.grad(sum((w * x).sum() for w, x in zip(weights, columns, strict=True)), [hidden, head])
+        for columns in ((scores.projection, scores.expected_value, scores.kl[:15]), plain_columns)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_a_projection_without_a_reference_is_refused():
+    hidden, head, actions = inputs()
+    credit = StateCredit(torch.zeros(3, dtype=torch.long), lambda s: s, projection_temperature=1.0)
+    with pytest.raises(ValueError, match="made from the reference"):
+        score_tokens(hidden, head, actions, credit=credit)

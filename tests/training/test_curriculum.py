@@ -28,6 +28,14 @@ def test_between_the_thresholds_it_stays():
     assert set(run(ToleranceCurriculum(8, 16, 0.5, 0.25, success=0.4), share=0.4, steps=10)) == {8}
 
 
+def test_a_patient_one_waits_after_each_step():
+    tolerances = run(ToleranceCurriculum(16, 16, 0.6, 0.2, patient=True), share=0.9, steps=60)
+    assert tolerances[:4] == [16, 16, 16, 14]
+    assert tolerances[-1] == 0
+    moves = [t for t, (a, b) in enumerate(zip(tolerances, tolerances[1:], strict=False)) if a != b]
+    assert min(later - earlier for earlier, later in zip(moves, moves[1:], strict=False)) >= 2
+
+
 def test_it_can_leave_zero_again():
     curriculum = ToleranceCurriculum(0, 16, 0.5, 0.25)
     assert run(curriculum, 0.0, 1) == [1]

@@ -419,6 +419,59 @@ def test_state_values_are_part_of_a_checkpoint(config, tmp_path):
     assert resumed.state_values.counts.sum() > 0
 
 
+@pytest.fixture
+def projecting(config):
+    return dataclasses.replace(
+        config, state_values="transitions", projection_weight=4.0, kl_place="loss", curriculum_gate="reward"
+    )
+
+
+def test_values_from_transitions_need_no_reward_to_start_from(projecting):
+    """No completion of a random model earns anything; what an end would earn is known, and where tokens lead."""
+    run = prepare(dataclasses.replace(projecting, partial_credit=False))
+    rows = [train_step(run, step) for step in range(2)]
+    assert all(row["train_reward"] == 0 and row["grad_norm"] > 0 for row in rows)
+    values = run.state_values
+    assert values.counts.sum() > 0
+    torch.testing.assert_close(values.sums.sum(1), values.counts)
+
+
+def test_micro_batches_change_nothing_about_a_projection(projecting, earning):
+    rows, tables = {}, {}
+    for size in (1, 4):
+        run = prepare(dataclasses.replace(projecting, micro_batch_prompts=size, updates_per_batch=2))
+        rows[size] = [train_step(run, step) for step in range(2)]
+        tables[size] = run.state_values.sums
+    for one, whole in zip(rows[1], rows[4], strict=True):
+        for key in ("loss", "grad_norm", "entropy", "kl"):
+            assert one[key] == pytest.approx(whole[key], rel=1e-4, abs=1e-6), key
+    torch.testing.assert_close(tables[1], tables[4], atol=1e-4, rtol=1e-4)
+
+
+def test_rare_rewards_are_worth_more_in_values_from_transitions(projecting):
+    run = prepare(projecting)
+    rule = loop._training_reward(run)
+    plain = run.checker_states.end_rewards(rule)
+    for mean_square, unit in ((0.25, 0.5), (1e-6, 0.2)):
+        run.mean_square_reward = mean_square
+        torch.testing.assert_close(loop.end_rewards(run, rule), plain / unit)
+
+
+def test_a_run_with_a_projection_resumes_exactly(projecting, tmp_path, monkeypatch, earning):
+    whole = train(projecting, tmp_path / "whole", progress=False)
+
+    def interrupted(run, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return train_step(run, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "train_step", interrupted)
+        train(projecting, tmp_path / "cut", progress=False)
+    train(projecting, tmp_path / "cut", resume=True, progress=False)
+    assert_same_run(whole, tmp_path / "cut")
+
+
 def test_a_reward_function_gets_credit_by_completion(config, tmp_path, caplog):
     folder = train(config, tmp_path / "own", reward_function=number_of_e, progress=False)
     assert json.loads((folder / "config.json").read_text())["credit"] == "completion"

@@ -18,6 +18,7 @@ class CheckerStates:
     Attributes:
         kind_of_token: (vocabulary,): tokens that change every state alike are of one kind.
         after: (states, kinds): the state after a token of that kind.
+        one_hot: (vocabulary, kinds + 1): the kind of each token, and last that of those that end a completion.
         texts: for each state one text that leads to it; None if no tokens do.
         end_ids: tokens that end a completion.
 
@@ -39,6 +40,8 @@ class CheckerStates:
         self.start = rule.state("")
         self.texts = _texts(self.after.tolist(), self.start, [pieces[change] for change in kinds])
         self.end_ids = torch.tensor(end_ids)
+        with_end = self.kind_of_token.index_fill(0, self.end_ids, len(kinds))
+        self.one_hot = torch.nn.functional.one_hot(with_end, len(kinds) + 1).float()
 
     @property
     def num_states(self) -> int:

@@ -1,13 +1,54 @@
 """Scores of chosen tokens straight from hidden states: the (tokens, vocabulary) logits exist a chunk at a time."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-ActionValues = Callable[[Tensor], Tensor]  # states (n,) → what each next token is worth there, (n, vocabulary)
+from policy_gradients.estimators.projection import soft_target
+
 ELEMENTS = 2**24  # of logits at once: 64 MiB in float32
+
+
+@dataclass(frozen=True)
+class StateCredit:
+    """What the states that tokens were chosen in say of every next token.
+
+    Attributes:
+        states: (n,) for the first n tokens of `score_tokens`; (completions, time) for a whole rollout.
+        action_values: states (n,) → Q of each next token, (n, vocabulary); fixed, asked for again in the backward pass.
+        kinds: one-hot, (vocabulary, kinds): what the policy's chances are summed over; None: no sums.
+        projection_temperature: η of the target π_ref exp(Q/η) (`soft_target`); None: no projection.
+    """
+
+    states: Tensor
+    action_values: Callable[[Tensor], Tensor]
+    kinds: Tensor | None = None
+    projection_temperature: float | None = None
+
+
+class Scores(NamedTuple):
+    """Of each token, (tokens,); the last three of those with a state alone, and None without.
+
+    Attributes:
+        log_probs: log π(a) of the chosen one.
+        entropy: of π.
+        kl: KL(π ‖ π_ref); zero without a reference.
+        ref_log_probs: log π_ref(a), no gradient; the policy's own without a reference.
+        expected_value: Σ_a π(a) Q(a).
+        projection: KL(q ‖ π), with q = `soft_target` of the reference and Q.
+        kind_probs: (tokens, kinds), Σ π over the tokens of each kind, no gradient.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    kl: Tensor
+    ref_log_probs: Tensor
+    expected_value: Tensor | None = None
+    projection: Tensor | None = None
+    kind_probs: Tensor | None = None
 
 
 def score_tokens(
@@ -18,13 +59,9 @@ def score_tokens(
     reference_head: Tensor | None = None,
     temperature: float = 1.0,
     chunk_size: int | None = None,
-    states: Tensor | None = None,
-    action_values: ActionValues | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """log π(a), entropy, KL(π ‖ π_ref), log π_ref(a) of softmax(hidden headᵀ / temperature), (tokens,) each, and Σ π Q.
-
-    All but log π_ref(a) are differentiable in `hidden` and `head`. Without a reference the divergence is zero, and
-    log π_ref(a) is the policy's own.
+    credit: StateCredit | None = None,
+) -> Scores:
+    """The scores of softmax(hidden headᵀ / temperature), differentiable in `hidden` and `head`.
 
     Args:
         hidden: (tokens, width).
@@ -32,21 +69,33 @@ def score_tokens(
         actions: (tokens,).
         reference_hidden, reference_head: the same for the reference.
         chunk_size: tokens at a time; by default as many as make `ELEMENTS` logits.
-        states, action_values: for Σ_a π(a) Q(a) of the first len(states) tokens (`expected_value`); Q is fixed, and is
-            asked for again in the backward pass.
+        credit: for the scores of the first len(credit.states) tokens that need a state.
+
+    Raises:
+        ValueError: a projection without a reference.
     """
+    if credit is not None and credit.projection_temperature is not None and reference_hidden is None:
+        raise ValueError("the target of a projection is made from the reference: give one")
     size = chunk_size or max(1, ELEMENTS // len(head))
-    *scores, gain = _ScoreTokens.apply(
-        hidden, head, actions, reference_hidden, reference_head, temperature, size, states, action_values
+    *scores, gain, projection, kinds = _ScoreTokens.apply(
+        hidden, head, actions, reference_hidden, reference_head, temperature, size, credit
     )
-    return *scores, None if states is None or action_values is None else gain[: len(states)]
+    if credit is None:
+        return Scores(*scores)
+    known = slice(len(credit.states))
+    return Scores(
+        *scores,
+        gain[known],
+        None if credit.projection_temperature is None else projection[known],
+        None if credit.kinds is None else kinds[known],
+    )
 
 
 class _ScoreTokens(torch.autograd.Function):
     """The backward pass makes the logits z again, chunk by chunk. With upstream gradients a of log π(chosen), b of the
-    entropy H, c of the divergence K and d of the expected value W = Σ π Q, their gradient is
+    entropy H, c of the divergence K, d of the expected value W = Σ π Q and e of the projection KL(q ‖ π), theirs is
 
-        ∂/∂z_j = a 1[j chosen] + π_j ((c - b) log π_j - c log π_ref,j - a - b H - c K + d (Q_j - W))
+        ∂/∂z_j = a 1[j chosen] + π_j ((c - b) log π_j - c log π_ref,j - a - b H - c K + d (Q_j - W)) + e (π_j - q_j)
     """
 
     @staticmethod
@@ -59,33 +108,34 @@ class _ScoreTokens(torch.autograd.Function):
         reference_head: Tensor | None,
         temperature: float,
         size: int,
-        states: Tensor | None,
-        action_values: ActionValues | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        credit: StateCredit | None,
+    ) -> tuple[Tensor, ...]:
         device = hidden.device.type
         ctx.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        ctx.temperature, ctx.size, ctx.action_values = temperature, size, action_values
-        ctx.states = None if action_values is None else states
+        ctx.temperature, ctx.size, ctx.credit = temperature, size, credit
         arguments = (head, actions, reference_hidden, reference_head)
         with torch.autocast(device, enabled=False):
             columns = [_scores(hidden, *arguments, rows, ctx) for rows in _chunks(len(hidden), size)]
-        log_probs, entropy, kl, ref_log_probs, gain = (torch.cat(column) for column in zip(*columns, strict=True))
+        scores = [torch.cat(column) for column in zip(*columns, strict=True)]
+        _, entropy, kl, ref_log_probs, gain, _, kinds = scores
         ctx.save_for_backward(hidden, head, actions, reference_hidden, reference_head, entropy, kl, gain)
-        ctx.mark_non_differentiable(ref_log_probs)
-        return log_probs, entropy, kl, ref_log_probs, gain
+        ctx.mark_non_differentiable(ref_log_probs, kinds)
+        return tuple(scores)
 
     @staticmethod
-    def backward(ctx: Any, a: Tensor, b: Tensor, c: Tensor, _: Tensor, d: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, a: Tensor, b: Tensor, c: Tensor, _: Tensor, d: Tensor, e: Tensor, __: Tensor
+    ) -> tuple[Tensor | None, ...]:
         hidden, head = ctx.saved_tensors[:2]
         low, parts = head.to(ctx.dtype), []
         head_gradient = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in _chunks(len(hidden), ctx.size):
-                gradient = _logit_gradient(ctx, rows, a, b, c, d)
+                gradient = _logit_gradient(ctx, rows, a, b, c, d, e)
                 parts.append((gradient @ low).to(hidden.dtype))
                 if head_gradient is not None:
                     head_gradient += gradient.T @ hidden[rows].to(ctx.dtype)
-        return torch.cat(parts), head_gradient, *[None] * 7
+        return torch.cat(parts), head_gradient, *[None] * 6
 
 
 def _scores(
@@ -96,44 +146,61 @@ def _scores(
     reference_head: Tensor | None,
     rows: slice,
     ctx: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """What `score_tokens` returns, of one chunk."""
+) -> tuple[Tensor, ...]:
+    """What `score_tokens` returns, of one chunk; zeros where there is nothing to say."""
     log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
     log_prob = log_pi.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
     pi = log_pi.exp()
-    negative_entropy, gain = _dot(pi, log_pi), torch.zeros_like(log_prob)
-    if (values := _values(ctx, rows)) is not None:
-        gain[: len(values)] = _dot(pi[: len(values)], values)
+    negative_entropy, gain, projection = _dot(pi, log_pi), torch.zeros_like(log_prob), torch.zeros_like(log_prob)
+    credit, values = ctx.credit, _values(ctx, rows)
+    known = slice(0 if values is None else len(values))
+    one_hot = None if credit is None else credit.kinds
+    kinds = pi.new_zeros(len(pi), 0 if one_hot is None else one_hot.shape[1])
+    if values is not None:
+        gain[known] = _dot(pi[known], values)
+        if one_hot is not None:
+            kinds[known] = pi[known] @ one_hot
     if reference_hidden is None:
-        return log_prob, -negative_entropy, torch.zeros_like(log_prob), log_prob, gain
-    del log_pi  # before the reference's takes as much
+        return log_prob, -negative_entropy, torch.zeros_like(log_prob), log_prob, gain, projection, kinds
+    projected = values is not None and credit.projection_temperature is not None
+    log_pi = log_pi[known] if projected else None  # else let go, before the reference's takes as much
     log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
     chosen = log_ref.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
-    return log_prob, -negative_entropy, negative_entropy - _dot(pi, log_ref), chosen, gain
+    kl = negative_entropy - _dot(pi, log_ref)
+    if projected:
+        log_q = soft_target(log_ref[known], values, credit.projection_temperature)
+        projection[known] = _dot(log_q.exp(), log_q - log_pi)
+    return log_prob, -negative_entropy, kl, chosen, gain, projection, kinds
 
 
 def _values(ctx: Any, rows: slice) -> Tensor | None:
     """Q of those tokens of the chunk that have a state, (tokens with a state, vocabulary), in float32."""
-    if ctx.states is None or len(states := ctx.states[rows]) == 0:
+    if ctx.credit is None or len(states := ctx.credit.states[rows]) == 0:
         return None
-    return ctx.action_values(states).float()
+    return ctx.credit.action_values(states).float()
 
 
-def _logit_gradient(ctx: Any, rows: slice, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+def _logit_gradient(ctx: Any, rows: slice, a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor) -> Tensor:
     """That of one chunk, by the formula of `_ScoreTokens`, (tokens, vocabulary), ready for products."""
     hidden, head, actions, reference_hidden, reference_head, entropy, kl, gain = ctx.saved_tensors
     if reference_hidden is None:
         c = torch.zeros_like(c)
-    a, b, c, d, entropy, kl, gain = (x[rows].unsqueeze(1) for x in (a, b, c, d, entropy, kl, gain))
+    a, b, c, d, e, entropy, kl, gain = (x[rows].unsqueeze(1) for x in (a, b, c, d, e, entropy, kl, gain))
     log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
     pi = log_pi.exp()
     gradient = log_pi.mul_(c - b)
+    values, q = _values(ctx, rows), None
+    known = slice(0 if values is None else len(values))
     if reference_hidden is not None:
         log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
+        if values is not None and ctx.credit.projection_temperature is not None:
+            q = soft_target(log_ref[known], values, ctx.credit.projection_temperature).exp_()
         gradient.sub_(log_ref.mul_(c))
-    if (values := _values(ctx, rows)) is not None:
-        gradient[: len(values)] += (values - gain[: len(values)]).mul_(d[: len(values)])
+    if values is not None:
+        gradient[known] += (values - gain[known]).mul_(d[known])
     gradient.sub_(a + b * entropy + c * kl).mul_(pi)
+    if q is not None:
+        gradient[known] += (pi[known] - q).mul_(e[known])
     gradient.scatter_add_(1, actions[rows].unsqueeze(1), a)
     return gradient.div_(ctx.temperature).to(ctx.dtype)
 

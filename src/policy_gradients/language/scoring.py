@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from policy_gradients.estimators.log_probs import log_probs_and_entropy
 from policy_gradients.language.attention import Grid, PackedAttention, run_packed
-from policy_gradients.language.chunked import ActionValues, score_tokens
+from policy_gradients.language.chunked import StateCredit, score_tokens
 from policy_gradients.language.rollout import Rollout, pad_left, positions
 
 
@@ -25,7 +25,9 @@ class TokenScores:
         kl: KL(π ‖ π_ref) of the step, exact, in nats; zeros without a reference.
         ref_log_probs: log π_ref of the sampled token, no gradient; the policy's own without a reference.
         values: V of the state that the token was chosen in; None without a critic.
-        expected_value: Σ_a π(a) Q(a) of the step, with gradient; None without action values.
+        expected_value: Σ_a π(a) Q(a) of the step, with gradient; None without credit by state.
+        projection: KL(q ‖ π) to the target of the projection, with gradient; None without one.
+        kind_probs: Σ π over each kind of token, (completions, time, kinds); None if it was not asked for.
         prompt_kl: `kl` for what the prompt's tokens predict, (prompts, prompt time); None if it was not asked for.
     """
 
@@ -35,6 +37,8 @@ class TokenScores:
     ref_log_probs: Tensor | None = None
     values: Tensor | None = None
     expected_value: Tensor | None = None
+    projection: Tensor | None = None
+    kind_probs: Tensor | None = None
     prompt_kl: Tensor | None = None
 
     def cut(self, rollout: Rollout, skip_prompts: int) -> "TokenScores":
@@ -48,6 +52,18 @@ class TokenScores:
         """The same numbers without their graph, to keep for later updates."""
         columns = (getattr(self, field.name) for field in dataclasses.fields(self))
         return TokenScores(*(None if column is None else column.detach() for column in columns))
+
+
+def joined(pieces: list[TokenScores], width: int) -> TokenScores:
+    """Scores of one batch from those of its pieces, each padded to `width` in time; those of prompts are left out."""
+    columns = {}
+    for name in (field.name for field in dataclasses.fields(TokenScores)):
+        parts = [getattr(piece, name) for piece in pieces]
+        if name != "prompt_kl" and parts[0] is not None:
+            columns[name] = torch.cat(
+                [nn.functional.pad(x, (0, 0) * (x.dim() - 2) + (0, width - x.shape[1])) for x in parts]
+            )
+    return TokenScores(**columns)
 
 
 def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Tensor]:
@@ -87,8 +103,7 @@ class CompletionScorer(nn.Module):
         temperature: float = 1.0,
         reference: PreTrainedModel | None = None,
         with_prompts: bool = False,
-        states: Tensor | None = None,
-        action_values: ActionValues | None = None,
+        credit: StateCredit | None = None,
         reference_hidden: tuple[Tensor, Tensor] | None = None,
     ) -> TokenScores:
         """Scores at the temperature that sampled; (completions, time) each.
@@ -97,8 +112,7 @@ class CompletionScorer(nn.Module):
 
         Args:
             with_prompts: also the divergence from the reference on the prompts' own tokens.
-            states, action_values: (completions, time), and what each next token is worth in such a state, for
-                `expected_value`.
+            credit: by the states of the completions' tokens, (completions, time).
             reference_hidden: the reference's `hidden_states`, where they are known already.
         """
         keep, keep_prompt = rollout.mask.bool(), rollout.prompt_mask.bool() & with_prompts
@@ -114,22 +128,21 @@ class CompletionScorer(nn.Module):
                     reference_hidden = hidden_states(reference, rollout)
             hidden_there = torch.cat([reference_hidden[1][keep], reference_hidden[0][keep_prompt]])
             reference_head = reference.get_output_embeddings().weight
-        log_probs, entropy, kl, ref_log_probs, gain = score_tokens(
-            scored, head, actions, hidden_there, reference_head, temperature, self.chunk_size,
-            states=None if states is None else states[keep], action_values=action_values,
-        )  # fmt: skip
+        if credit is not None:
+            credit = dataclasses.replace(credit, states=credit.states[keep])
+        scores = score_tokens(scored, head, actions, hidden_there, reference_head, temperature, self.chunk_size, credit)
+        columns = {name: _scatter(keep, column) for name, column in scores._asdict().items() if column is not None}
         return TokenScores(
-            *(_scatter(keep, column) for column in (log_probs, entropy, kl)),
-            prompt_kl=_scatter(keep_prompt, kl[int(keep.sum()) :]) if with_prompts else None,
-            ref_log_probs=_scatter(keep, ref_log_probs),
+            **columns,
+            prompt_kl=_scatter(keep_prompt, scores.kl[int(keep.sum()) :]) if with_prompts else None,
             values=None if self.critic is None else self.critic(rollout, hidden) * rollout.mask,
-            expected_value=None if gain is None else _scatter(keep, gain),
         )
 
 
 def _scatter(keep: Tensor, values: Tensor) -> Tensor:
-    """The first `keep.sum()` values in their places, zeros elsewhere."""
-    return torch.zeros(keep.shape, device=keep.device, dtype=values.dtype).masked_scatter(keep, values)
+    """The first `keep.sum()` values, or rows of them, in their places, zeros elsewhere."""
+    places = torch.zeros(*keep.shape, *values.shape[1:], device=keep.device, dtype=values.dtype)
+    return places.masked_scatter(keep if values.dim() == 1 else keep.unsqueeze(-1), values)
 
 
 @torch.no_grad()

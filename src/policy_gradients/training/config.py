@@ -19,6 +19,8 @@ from policy_gradients.language.text import PromptSource
 from policy_gradients.training.value_head import Critic
 
 Credit = Literal["completion", "state"]
+Values = Literal["returns", "transitions"]
+Gate = Literal["length", "reward"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,13 @@ class TrainConfig:
     of the one that was; for rules that sum a text up in few states. `baseline` and `scale` then have no part."""
     state_memory: float = 0.8
     """Credit `state`: how much a batch still counts one step later in the values of the states."""
+    state_values: Values = "returns"
+    """Credit `state`: what states are worth, as means of sampled returns (`StateValues`), or by policy evaluation from
+    the policy's own chances of what comes next (`TransitionValues`). With the latter, rewards are in units of their
+    running root mean square, so that rare ones pull as hard as frequent ones."""
+    projection_weight: float = 0.0
+    """Credit `state`: above 0, β is the price of the divergence from a target, π_ref exp(Q/β) (`soft_target`), so many
+    times over, instead of that from the reference: KL(target ‖ policy), which keeps all that is good alive."""
     critic: Critic = "none"
     """PPO: advantages from a learned value instead of `baseline` and `scale`; by a `head` on the policy, or a second
     `model` of the same size."""
@@ -127,6 +136,9 @@ class TrainConfig:
     """The tolerance shrinks by a step while more than this share of completions is within it …"""
     lower_below: float = 0.4
     """… and grows again while less than this share is."""
+    curriculum_gate: Gate = "length"
+    """That share: of completions of about the length, or, `reward`, the mean training reward; then the tolerance also
+    waits after each step."""
 
     save_every: int = 25
     """Steps between checkpoints."""
@@ -138,6 +150,12 @@ class TrainConfig:
             require_states(rule)
             if self.critic != "none":
                 raise ValueError("credit state has a value of every state already; choose it or a critic, not both")
+        by_state = self.credit == "state" and self.kl_place == "loss"
+        if self.projection_weight and not (by_state and self.kl_weight and self.kl_success_weight):
+            raise ValueError(
+                "projection_weight needs credit state, kl_place loss, and kl_weight and kl_success_weight above 0: its "
+                "target is made from the values of states and from β"
+            )
         if not 0 <= self.state_memory < 1:
             raise ValueError(f"state_memory must lie in [0, 1), got {self.state_memory}")
         positive = ["num_prompts", "max_prompt_tokens", "max_new_tokens", "max_steps", "micro_batch_prompts"]
@@ -157,6 +175,7 @@ class TrainConfig:
             "kl_weight",
             "kl_success_weight",
             "prompt_kl_weight",
+            "projection_weight",
             "entropy_weight",
             "entropy_target",
             "entropy_rate",

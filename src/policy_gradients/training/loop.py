@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from transformers import PreTrainedModel
 from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.estimators.losses import token_weights
 from policy_gradients.estimators.regularizers import entropy_weight, target_entropy_weight
-from policy_gradients.estimators.returns import reverse_cumsum
 from policy_gradients.estimators.state_values import StateValues
+from policy_gradients.estimators.transition_values import TransitionValues
 from policy_gradients.language.adapters import with_adapters
 from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.models import choose_precision, end_token_ids, freeze_first, frozen_copy, load_model
@@ -42,7 +41,7 @@ from policy_gradients.language.rewards import (
 )
 from policy_gradients.language.rollout import Rollout, generate
 from policy_gradients.language.rules import ExactLength, Rule, find_part, parse_rule, with_tolerance
-from policy_gradients.language.scoring import CompletionScorer, TokenScores, hidden_states
+from policy_gradients.language.scoring import CompletionScorer, TokenScores, hidden_states, joined
 from policy_gradients.training.alarms import ring_once
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
 from policy_gradients.training.config import TrainConfig
@@ -52,6 +51,14 @@ from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.run_folder import RunFolder
 from policy_gradients.training.signals import end_scored, measure, summarise
 from policy_gradients.training.sources import excerpts_of, resolve
+from policy_gradients.training.state_credit import (
+    MEAN_SQUARE_FLOOR,
+    end_rewards,
+    learn_state_values,
+    learn_transitions,
+    make_state_values,
+    state_credit,
+)
 from policy_gradients.training.value_head import make_critic
 
 logger = logging.getLogger(__name__)
@@ -78,8 +85,9 @@ class Run:
     curriculum: ToleranceCurriculum | None
     critic: torch.nn.Module | None = None
     checker_states: CheckerStates | None = None  # credit by state: the states and what they have come to be worth
-    state_values: StateValues | None = None
+    state_values: StateValues | TransitionValues | None = None
     pass_rate: float = 0.0  # running mean of the strict rule, 0 at the start
+    mean_square_reward: float = MEAN_SQUARE_FLOOR  # running mean
     target_entropy_weight: float | None = None  # what the controller of schedule `target` has come to
     micro_batch_prompts: int = 0  # the config's, or less once that did not fit into memory
 
@@ -240,14 +248,15 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
     curriculum = None
     if config.curriculum and reward_function is None and find_part(rule, ExactLength):
         start = config.start_tolerance
-        curriculum = ToleranceCurriculum(start, start, config.raise_above, config.lower_below)
+        patient = config.curriculum_gate == "reward"
+        curriculum = ToleranceCurriculum(start, start, config.raise_above, config.lower_below, patient=patient)
     run = Run(
         config, accelerator, model, scorer, reference, tokenizer, optimizer, rule, reward_function, prompts, curriculum,
         critic, micro_batch_prompts=config.micro_batch_prompts,
     )  # fmt: skip
     if config.credit == "state":
         run.checker_states = CheckerStates(rule, tokenizer, model.config.vocab_size, end_token_ids(model, tokenizer))
-        run.state_values = StateValues(run.checker_states.num_states, config.state_memory)
+        run.state_values = make_state_values(config, run.checker_states)
     if reward_function is not None:
         _try_reward(run)
     return run
@@ -281,19 +290,22 @@ def train_step(run: Run, step: int) -> dict[str, float]:
         entropy_weight=entropy_weight(config.entropy_weight, groups, config.entropy_schedule, config.entropy_cap)
         if run.target_entropy_weight is None
         else run.target_entropy_weight,
-        end_rewards=run.checker_states and run.checker_states.end_rewards(_training_reward(run)),
+        end_rewards=None if run.checker_states is None else end_rewards(run, _training_reward(run)),
     )
     tolerance = run.curriculum.tolerance if run.curriculum else 0
     rate = learning_rate(config, step)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    by_state = run.checker_states is not None
-    first = by_state and not run.state_values.counts.any()
+    by_returns = isinstance(run.state_values, StateValues)
+    first = by_returns and not run.state_values.counts.any()
     if first:  # nothing is known of any state yet, and the policy is still the reference
         learn_state_values(run, batch, torch.zeros_like(rollout.mask), rewards)
-    update, kl = update_policy(run, batch, watch)
-    if by_state and not first:
-        learn_state_values(run, batch, kl, rewards)
+    update, before = update_policy(run, batch, watch)
+    if by_returns and not first:
+        learn_state_values(run, batch, before.kl, rewards)
+    if isinstance(run.state_values, TransitionValues):
+        learn_transitions(run, batch, before.kind_probs)
+    run.mean_square_reward = 0.8 * run.mean_square_reward + 0.2 * rewards.square().mean().item()
     run.pass_rate = 0.8 * run.pass_rate + 0.2 * strict_all.mean().item()
     if config.entropy_schedule == "target":
         cap = config.entropy_cap * config.entropy_weight
@@ -302,7 +314,9 @@ def train_step(run: Run, step: int) -> dict[str, float]:
         )
     if run.curriculum:
         within = ExactLength(find_part(run.rule, ExactLength).characters, tolerance)
-        run.curriculum.update(sum(within.check(text) for text in texts) / len(texts))
+        near = [within.check(text) for text in texts]
+        share = sum(near) / len(near) if config.curriculum_gate == "length" else rewards.mean().item()
+        run.curriculum.update(share)
     seconds = sum(watch.seconds.values())
     return {
         "step": step + 1,
@@ -348,31 +362,10 @@ def sample_batch(run: Run, step: int) -> Rollout:
     )
 
 
-def learn_state_values(run: Run, batch: Batch, kl: Tensor, rewards: Tensor) -> None:
-    """Account for the global batch in the values of the checker's states; every process comes to the same ones.
-
-    What a state is worth includes the divergence that is still to be paid from there on: without it a digit forced in
-    at the last moment would seem as good as one that the text led to. Unless `kl_place` charges the tokens for it: once
-    is enough.
-
-    Args:
-        kl: (completions of this process, time), in nats.
-        rewards: (completions of the global batch,).
-    """
-    rollout = batch.rollout
-    width = run.config.max_new_tokens - rollout.mask.shape[1]  # processes meet at one width, to be gathered
-    columns = (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask.long(), kl)
-    padded = [torch.nn.functional.pad(column, (0, width)) for column in columns]
-    states, mask, kl = (run.accelerator.gather(x).cpu() for x in padded)
-    price = 0.0 if run.config.kl_place == "reward" else batch.kl_weight
-    returns = rewards.unsqueeze(1) - price * reverse_cumsum(kl * mask)
-    run.state_values.update(states, mask, returns)
-
-
-def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, float], Tensor]:
+def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, float], TokenScores]:
     """Backward through every micro-batch, one optimiser step per pass over the batch.
 
-    Returns what the step shows, and the divergence of each token before it, (completions, time).
+    Returns what the step shows, and the scores of the policy before it, without gradient.
 
     A micro-batch that does not fit into memory is halved, from then on, and its pass over the batch starts again.
 
@@ -405,10 +398,8 @@ def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, f
             else:
                 logger.warning("the gradient is not finite: this update is skipped, the weights stay as they were")
             run.optimizer.zero_grad()
-    width = batch.rollout.mask.shape[1]
-    kl = [sampled[first].scores.kl for first, _ in pieces]
-    kl = torch.cat([torch.nn.functional.pad(piece, (0, width - piece.shape[1])) for piece in kl])
-    return {"grad_norm": norms[0], **summarise(measured, batch, accelerator)}, kl
+    before = joined([sampled[first].scores for first, _ in pieces], batch.rollout.mask.shape[1])
+    return {"grad_norm": norms[0], **summarise(measured, batch, accelerator)}, before
 
 
 def micro_batches(prompts: int, size: int) -> list[tuple[int, int]]:
@@ -445,19 +436,14 @@ def _backward(
     """Add the gradient of one micro-batch; what its scores show."""
     config, accelerator, mask = run.config, run.accelerator, piece.rollout.mask
     with watch.part("log_probs"):
-        states, action_values = None, None
-        if run.checker_states is not None:
-            states = run.checker_states.before_tokens(piece.rollout.completion_ids)
-            going, ended = run.state_values.estimates(piece.end_rewards), piece.end_rewards
-            action_values = partial(run.checker_states.action_values, going=going, ended=ended)
         earlier = sampled.get(first, Sampled())
         reference_hidden = earlier.reference_hidden
         if reference_hidden is None:
             with torch.no_grad(), accelerator.autocast():
                 reference_hidden = hidden_states(run.reference, piece.rollout)
         scores = run.scorer(
-            piece.rollout, config.temperature, run.reference, config.prompt_kl_weight > 0, states, action_values,
-            reference_hidden,
+            piece.rollout, config.temperature, run.reference, config.prompt_kl_weight > 0,
+            run.checker_states and state_credit(run, piece), reference_hidden,
         )  # fmt: skip
         old = earlier.scores or scores
         losses = loss_per_token(scores, old, mask, piece, config)

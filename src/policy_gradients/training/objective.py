@@ -54,7 +54,8 @@ def loss_per_token(
     """The loss of each token; with the default settings its sum has the gradient of -(E[R] - β KL + c H).
 
     The divergence enters as its gradient does (`divergence_parts`): exactly at each step, and, for the choices that
-    lead into costly states, as a cost beside the reward, with a baseline of its own.
+    lead into costly states, as a cost beside the reward, with a baseline of its own. Or not at all, where the policy is
+    drawn to the best one that the values and the divergence allow (`soft_target`).
 
     Args:
         scores: of the policy as it is, with gradient.
@@ -79,7 +80,10 @@ def loss_per_token(
         loss = clipped_loss(scores.log_probs, old_log_probs, advantages, config.clip_low, config.clip_high)
     if config.credit == "state":
         loss = loss - scores.expected_value
-    loss = loss + piece.kl_weight * kl_term
+    if scores.projection is not None:  # to a target that keeps to the reference already
+        loss = loss + piece.kl_weight * config.projection_weight * scores.projection
+    else:
+        loss = loss + piece.kl_weight * kl_term
     loss = loss - piece.entropy_weight * scores.entropy
     if config.critic != "none":
         loss = loss + config.value_weight * 0.5 * (scores.values - returns) ** 2

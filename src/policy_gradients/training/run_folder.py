@@ -77,7 +77,7 @@ class RunFolder:
         if run.critic is not None:
             save_file(_trained_weights(run.critic), partial / "critic.safetensors")
         if run.state_values is not None:
-            tables = {"counts": run.state_values.counts, "sums": run.state_values.sums}
+            tables = {"counts": run.state_values.counts, "sums": run.state_values.sums}  # of either kind of values
             save_file(tables, partial / "state_values.safetensors")
         torch.save(run.optimizer.state_dict(), partial / "optimizer.pt")
         scaler = run.accelerator.scaler
@@ -88,6 +88,7 @@ class RunFolder:
             "pass_rate": run.pass_rate,
             "curriculum": dataclasses.asdict(run.curriculum) if run.curriculum else None,
             "target_entropy_weight": run.target_entropy_weight,
+            "mean_square_reward": run.mean_square_reward,
             "config": dataclasses.asdict(self.config),
         }
         (partial / "state.json").write_text(json.dumps(state))
@@ -142,6 +143,7 @@ class RunFolder:
             raise ValueError(f"checkpoint {last} belongs to a run with another config ({differing}); take it out")
         run.pass_rate = state["pass_rate"]
         run.target_entropy_weight = state.get("target_entropy_weight")
+        run.mean_square_reward = state.get("mean_square_reward", run.mean_square_reward)
         if run.curriculum:
             run.curriculum = dataclasses.replace(run.curriculum, **state["curriculum"])
         return state["step"]

@@ -1,0 +1,42 @@
+"""From values to the policy in one step: the best policy that they allow, and the distance to it."""
+
+import torch
+from torch import Tensor
+
+
+def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> Tensor:
+    """log q of q(a) ∝ π_ref(a) exp(Q(a)/η): of all policies the one with the highest Σ_a q(a) Q(a) - η KL(q ‖ π_ref).
+
+    Peters, Mülling & Altun 2010 (REPS), its weights; Abdolmaleki et al. 2018 (MPO, arXiv:1806.06920), eq. 8, with the
+    frozen reference in the place of the last policy.
+
+    Args:
+        log_ref: (…, actions).
+        action_values: Q, the same shape.
+        temperature: η, in units of Q per nat.
+
+    Returns:
+        (…, actions), normalised.
+
+    Raises:
+        ValueError: shapes that differ, or a temperature that is not above 0.
+    """
+    if log_ref.shape != action_values.shape:
+        raise ValueError(f"log_ref {tuple(log_ref.shape)} and action_values {tuple(action_values.shape)} differ")
+    if temperature <= 0:
+        raise ValueError(f"the temperature must be above 0, got {temperature}")
+    return torch.log_softmax(log_ref + action_values / temperature, dim=-1)
+
+
+def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:
+    """KL(q ‖ π) = Σ_a q(a) (log q(a) - log π(a)), (…,): zero where the policy is the target.
+
+    Its gradient by the logits is π - q, large also where π is all but zero. That of the policy gradient is
+    π (Q - V) there, next to nothing: what a policy no longer tries, it does not find again, and ends with one answer.
+
+    Args:
+        log_pi: (…, actions), with gradient.
+        log_target: (…, actions), fixed.
+    """
+    log_target = log_target.detach()
+    return (log_target.exp() * (log_target - log_pi)).sum(-1)
