@@ -1,3 +1,5 @@
+import itertools
+
 from policy_gradients.training.curriculum import ToleranceCurriculum
 
 
@@ -32,8 +34,8 @@ def test_a_patient_one_waits_after_each_step():
     tolerances = run(ToleranceCurriculum(16, 16, 0.6, 0.2, patient=True), share=0.9, steps=60)
     assert tolerances[:4] == [16, 16, 16, 14]
     assert tolerances[-1] == 0
-    moves = [t for t, (a, b) in enumerate(zip(tolerances, tolerances[1:], strict=False)) if a != b]
-    assert min(later - earlier for earlier, later in zip(moves, moves[1:], strict=False)) >= 2
+    moves = [t for t, (a, b) in enumerate(itertools.pairwise(tolerances)) if a != b]
+    assert min(later - earlier for earlier, later in itertools.pairwise(moves)) >= 2
 
 
 def test_it_can_leave_zero_again():
