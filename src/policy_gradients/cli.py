@@ -157,6 +157,7 @@ def _report_text(report: dict[str, Any]) -> str:
         )
     ]
     low, high = report["reference_pass_rate_interval"]
+    least, most = ("", "") if report["reference_pass_rate"] else ("at least ", "at most ")
     lines = [
         f"rule {report['rule']}, {n} held-out prompts, seed {report['seed']}",
         f"prompts from {report['prompts']}",
@@ -165,7 +166,9 @@ def _report_text(report: dict[str, Any]) -> str:
     lines += [f"{name:36}{b:>18}{a:>18}" for name, b, a in rows]
     lines += [
         f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
-        f"{report['kl_floor']:.1f} nats, the tuned policy is at {report['kl_over_floor']:.1f} times the floor",
+        f"{least}{report['kl_floor']:.1f} nats, the tuned policy is at {most}{report['kl_over_floor']:.1f} times "
+        "the floor",
+        f"p by the tuned policy's own samples, reweighted: {report['reference_pass_rate_by_importance']:.1e}",
         f"held-out perplexity {report['perplexity_increase']:+.1%}",
     ]
     for side in ("before", "after"):

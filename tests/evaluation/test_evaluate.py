@@ -42,6 +42,18 @@ def test_the_reference_is_at_no_distance_from_itself(report):
     assert report["tuned"]["kl_to_reference"] > 1e-3
 
 
+def test_the_reference_reweights_its_own_samples_to_its_own_rate(report):
+    reference = report["reference"]
+    assert reference["reference_pass_rate_by_importance"] == pytest.approx(reference["pass_rate"], rel=1e-3)
+
+
+def test_a_reference_that_never_passes_bounds_the_floor(run_folder):
+    report = evaluate_run(run_folder, num_prompts=3, reference_samples=60, rule="length=1000")
+    assert report["reference_pass_rate"] == 0
+    assert report["kl_floor"] == 0  # the tuned policy does not pass either: nothing is owed
+    assert report["reference_pass_rate_by_importance"] == 0
+
+
 def test_the_checks_that_are_marked_are_those_that_count(report):
     for row in report["completions"]:
         for side in (row["before"], row["after"]):

@@ -57,7 +57,8 @@ def evaluate_run(
         directory: what `train` wrote.
         num_prompts: how many of the held-out excerpts of the run's own kind of text.
         seed: decides the excerpts and the samples; both policies see the same.
-        reference_samples: completions of the reference that estimate p, its chance to pass, for the KL floor.
+        reference_samples: completions of the reference that estimate p, its chance to pass, for the KL floor. If none
+            of them passes, the floor is that of the largest p in its interval: the true one lies higher.
         rule: evaluate another rule than the run's own (an unseen length, say).
         progress: called with a line of text before each part.
 
@@ -81,7 +82,8 @@ def evaluate_run(
     after, after_completions = evaluate_policy(tuned, reference.model, picked, seed)
     progress(f"chance of the reference to pass, from {reference_samples} samples")
     passed, drawn = reference_pass_count(reference, picked, reference_samples, seed)
-    floor = kl_floor(after["pass_rate"], passed / drawn) if passed else math.nan
+    interval = wilson_interval(passed, drawn)
+    floor = kl_floor(after["pass_rate"], passed / drawn if passed else interval[1])
     outcomes = [[int(passes(tuned.rule, c)) for c in side] for side in (before_completions, after_completions)]
     return {
         "tuned": after,
@@ -89,7 +91,8 @@ def evaluate_run(
         "kl_floor": floor,
         "kl_over_floor": after["kl_to_reference"] / floor if floor else math.nan,
         "reference_pass_rate": passed / drawn,
-        "reference_pass_rate_interval": wilson_interval(passed, drawn),
+        "reference_pass_rate_interval": interval,
+        "reference_pass_rate_by_importance": after["reference_pass_rate_by_importance"],
         "perplexity_increase": after["heldout_perplexity"] / before["heldout_perplexity"] - 1,
         "paired_difference": dataclasses.asdict(paired_difference(*outcomes)),
         "num_prompts": num_prompts,
@@ -134,12 +137,13 @@ def evaluate_policy(
     rollouts = list(sample_completions(subject, excerpts, 1, seed))
     completions = [c for rollout in rollouts for c in decode(subject.tokenizer, rollout)]
     scorer, reference_scorer = CompletionScorer(subject.model), CompletionScorer(reference)
-    tokens, entropy, kl, nll = 0.0, 0.0, 0.0, 0.0
+    tokens, entropy, kl, nll, log_ratios = 0.0, 0.0, 0.0, 0.0, []
     for rollout in rollouts:
         scores = scorer(rollout, subject.config.temperature, reference)
         tokens += rollout.mask.sum().item()
         entropy += scores.entropy.sum().item()
         kl += scores.kl.sum().item()
+        log_ratios += (scores.ref_log_probs - scores.log_probs).sum(1).tolist()
         nll -= reference_scorer(rollout, subject.config.temperature).log_probs.sum().item()
     outcomes = [passes(subject.rule, c) for c in completions]
     texts = [c.text for c in completions]
@@ -147,6 +151,12 @@ def evaluate_policy(
     return {
         "pass_rate": sum(outcomes) / len(outcomes),
         "pass_rate_interval": wilson_interval(sum(outcomes), len(outcomes)),
+        # E under π of 1[passes] π_ref/π: unbiased where plain samples of the reference would never pass, but blind to
+        # passing texts that this policy hardly ever writes, so as a rule too low
+        "reference_pass_rate_by_importance": sum(
+            math.exp(ratio) for ratio, passed in zip(log_ratios, outcomes, strict=True) if passed
+        )
+        / len(outcomes),
         "mean_reward": sum(outcomes) / len(outcomes),
         **check_rates(subject.rule, completions),
         "mean_length": sum(map(len, texts)) / len(texts),
