@@ -328,7 +328,7 @@ def watched(config, folder):
 
 # %%
 SPARSE_STEPS = 5
-plain = dict(credit="completion", scale="std", updates_per_batch=1)  # GRPO as it is known
+plain = dict(credit="completion", projection_weight=0.0, scale="std", updates_per_batch=1)  # GRPO as it is known
 sparse = watched(
     preset(PRESET, **plain, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse"
 )

@@ -472,7 +472,9 @@ def test_a_run_with_a_projection_resumes_exactly(projecting, tmp_path, monkeypat
     assert_same_run(whole, tmp_path / "cut")
 
 
-def test_a_reward_function_gets_credit_by_completion(config, tmp_path, caplog):
+@pytest.mark.parametrize("settings", ["config", "projecting"])
+def test_a_reward_function_gets_credit_by_completion(settings, request, tmp_path, caplog):
+    config = request.getfixturevalue(settings)
     folder = train(config, tmp_path / "own", reward_function=number_of_e, progress=False)
     assert json.loads((folder / "config.json").read_text())["credit"] == "completion"
     assert "say nothing of a reward function" in caplog.text

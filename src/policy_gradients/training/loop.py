@@ -516,7 +516,7 @@ def credit_for(config: TrainConfig, reward_function: RewardFunction | None) -> T
     if reward_function is None or config.credit == "completion":
         return config
     logger.warning("the checker's states say nothing of a reward function: credit goes to whole completions instead")
-    return dataclasses.replace(config, credit="completion")
+    return dataclasses.replace(config, credit="completion", projection_weight=0.0)
 
 
 def _maybe_no_sync(accelerator: Accelerator, module: torch.nn.Module, sync: bool) -> Any:
