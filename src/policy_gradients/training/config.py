@@ -266,9 +266,9 @@ _LARGER: dict[str, Any] = {
     "max_steps": 300,
 }
 
-# Tokens are whole words here, and the reference passes less than once in a thousand times: nothing to average. So values
-# come from the chances of what was not drawn, too, and the policy is fitted to all that is good. Two prompts a step,
-# whose own divergence costs nothing: what they would cost in time buys more completions.
+# Tokens are whole words here, and the reference passes less than once in a thousand times: nothing to average. So
+# values come from the chances of what was not drawn, too, and the policy is fitted to all that is good. Two prompts a
+# step, and no price on what happens to them: the time buys completions.
 _SMOLLM2: dict[str, Any] = {
     **_LARGER,
     "model": "smollm2",
@@ -277,7 +277,7 @@ _SMOLLM2: dict[str, Any] = {
     "num_generations": 16,
     "max_prompt_tokens": 72,
     "max_new_tokens": 7,
-    "max_steps": 90,
+    "max_steps": 75,
     "micro_batch_prompts": 2,
     "learning_rate": 2e-4,
     "final_learning_rate": 0.1,
