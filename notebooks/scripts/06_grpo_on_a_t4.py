@@ -707,8 +707,13 @@ rows = (
 Table(["before", "after", "passes"], rows)
 
 # %% [markdown]
+# One trap was found by reading texts, not curves. In an earlier run the strict rate fell from 93 % to 82 % while 98 %
+# of the texts had the right length. SmolLM2 has a second end token, `<|endoftext|>`, which its config does not call an
+# end. It has no text. So the policy put it after finished answers, five times over, and they failed for not having
+# ended. Read your completions, and with their special tokens.
+#
 # **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
-# three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule that
+# three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and
 # needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. The divergence allowed
 # only so much, and of what it allowed the policy kept nearly everything. A reward is what you wrote, not what you meant.
 

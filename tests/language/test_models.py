@@ -29,6 +29,14 @@ def test_the_shipped_model_loads(recwarn):
     assert [tokenizer.decode(token) for token in tokenizer.encode("The river")] == ["Th", "e ", "ri", "ve", "r"]
 
 
+def test_the_end_of_a_document_ends_a_completion_where_the_config_does_not_say_so():
+    """SmolLM2's config names the end of a turn alone, for padding too."""
+    model, tokenizer = load_model("tiny")
+    tokenizer.pad_token = tokenizer.eos_token
+    assert tokenizer.decode(0) == "<|endoftext|>"
+    assert end_token_ids(model, tokenizer) == [0, 2]
+
+
 def test_a_generic_tokenizer_is_loaded_as_its_file_says(micro_folder, tokenizer):
     _, loaded = load_model(str(micro_folder))
     assert loaded.encode("The river is long.\nIt is.") == tokenizer.encode("The river is long.\nIt is.")
