@@ -109,6 +109,28 @@ def test_an_interrupted_run_resumes_exactly(config, finished, tmp_path, monkeypa
     assert_same_run(finished, folder)
 
 
+def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_alone(config, finished, tmp_path, monkeypatch):
+    written = []
+
+    def save(state, path):
+        written.append(path)
+        if len(written) == 2:
+            path.write_bytes(b"half of it")
+            raise OSError(28, "No space left on device")
+        torch.serialization.save(state, path)
+
+    folder = tmp_path / "full"
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match=r"could not be written.*No space left.*--resume"),
+    ):
+        patch.setattr(torch, "save", save)
+        train(config, folder, reward_function=number_of_e, progress=False)
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-000002", "config.json", "metrics.jsonl"]
+    train(config, folder, resume=True, reward_function=number_of_e, progress=False)
+    assert_same_run(finished, folder)
+
+
 def test_the_curriculum_is_part_of_a_checkpoint(config, tmp_path):
     folder = train(config, tmp_path / "run", progress=False)
     resumed = prepare(config)

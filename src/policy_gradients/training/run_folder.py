@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from policy_gradients.language.adapters import merge_adapters
@@ -67,12 +68,33 @@ class RunFolder:
         return read_metrics(metrics) if metrics.exists() else []
 
     def save_checkpoint(self, run: "Run", step: int) -> None:
-        """Write a checkpoint so that it is there whole or not at all; drop all but the last few and the best."""
+        """Write a checkpoint so that it is there whole or not at all; drop all but the last few and the best.
+
+        Raises:
+            ValueError: it cannot be written; what was there before stays.
+        """
         run.accelerator.wait_for_everyone()
         if not run.accelerator.is_main_process:
             return
         target = self.path / f"checkpoint-{step:06d}"
-        partial = _fresh(target)
+        try:
+            partial = _fresh(target)
+            self._write_checkpoint(run, step, partial)
+            _flush(self.path / METRICS)  # a checkpoint is worth no more than the metrics before it
+            _put(partial, target)
+        except (OSError, RuntimeError, SafetensorError) as error:  # on a full disk each library raises its own
+            shutil.rmtree(target.with_name(target.name + PARTIAL), ignore_errors=True)
+            free = shutil.disk_usage(self.path).free / 2**30
+            raise ValueError(
+                f"{target} could not be written ({error}); {free:.1f} GiB are free there. Make room, then go on with "
+                "--resume, from the checkpoint before"
+            ) from error
+        kept = {*self.checkpoints()[-self.config.keep_checkpoints :], self.best_checkpoint()}
+        for old in set(self.checkpoints()) - kept:
+            _remove(old)
+
+    def _write_checkpoint(self, run: "Run", step: int, partial: Path) -> None:
+        """Everything that a resumed run needs, into an empty folder."""
         save_file(_trained_weights(run.model), partial / "model.safetensors")
         if run.critic is not None:
             save_file(_trained_weights(run.critic), partial / "critic.safetensors")
@@ -92,11 +114,6 @@ class RunFolder:
             "config": dataclasses.asdict(self.config),
         }
         (partial / "state.json").write_text(json.dumps(state))
-        _flush(self.path / METRICS)  # a checkpoint is worth no more than the metrics before it
-        _put(partial, target)
-        kept = {*self.checkpoints()[-self.config.keep_checkpoints :], self.best_checkpoint()}
-        for old in set(self.checkpoints()) - kept:
-            _remove(old)
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
