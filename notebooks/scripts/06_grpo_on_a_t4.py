@@ -683,7 +683,8 @@ Table(["objective", "pull on the logit of the lost answer"], pulls)
 
 # %% [markdown]
 # The loss of `--preset smollm2` has both: the gradient of Σ π Q, which gambles where the model is not sure how long the
-# text is, and the projection, which keeps alive whatever is good. The runs below took {MINUTES} on two CPU cores.
+# text is, and the projection, which keeps alive whatever is good. The runs below took 12 to 13 minutes each, on one of two
+# shared CPU cores, three at a time.
 
 # %%
 smollm2 = sorted(Path("..", "results", "smollm2").glob("seed-*/report.json"))
@@ -716,6 +717,8 @@ Table(["before", "after", "passes"], rows)
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and
 # needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. The divergence allowed
 # only so much, and of what it allowed the policy kept nearly everything. A reward is what you wrote, not what you meant.
+# And look at the last row of the table: on plain text the model became far worse. Nothing priced that here;
+# `prompt_kl_weight` would, as it does for `tiny`.
 
 # %% [markdown]
 # ## 10. What the recipe said, and what is done here instead

@@ -114,6 +114,8 @@ def _evaluate_parser(commands: Any) -> None:
     evaluate.add_argument("--num-prompts", type=int, default=100, help="held-out prompts [100]")
     evaluate.add_argument("--seed", type=int, default=1, help="of the prompts and the samples [1]")
     evaluate.add_argument("--reference-samples", type=int, default=4000, help="to estimate the KL floor [4000]")
+    evaluate.add_argument("--perplexity-texts", type=int, help="how many held-out articles the perplexity is of [all]")
+    evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="of the products [no]")
     evaluate.add_argument("--rule", help="evaluate another rule than the run's, such as 'length=50&digits%%3=0'")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the whole report")
     evaluate.set_defaults(run=_evaluate)
@@ -127,8 +129,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         print(f"… {message}", file=sys.stderr)
 
     report = evaluate_run(
-        parsed.directory, parsed.num_prompts, parsed.seed, parsed.reference_samples, parsed.rule, progress
-    )
+        parsed.directory, parsed.num_prompts, parsed.seed, parsed.reference_samples, parsed.rule, progress,
+        parsed.perplexity_texts, parsed.precision,
+    )  # fmt: skip
     if parsed.json:
         write_report(report, parsed.json)
     save(before_after(report), parsed.directory / "before_after.png")
@@ -157,7 +160,7 @@ def _report_text(report: dict[str, Any]) -> str:
         )
     ]
     low, high = report["reference_pass_rate_interval"]
-    least, most = ("", "") if report["reference_pass_rate"] else ("at least ", "at most ")
+    least, most = ("", "at") if report["reference_pass_rate"] else ("at least ", "at most")
     lines = [
         f"rule {report['rule']}, {n} held-out prompts, seed {report['seed']}",
         f"prompts from {report['prompts']}",
@@ -166,7 +169,7 @@ def _report_text(report: dict[str, Any]) -> str:
     lines += [f"{name:36}{b:>18}{a:>18}" for name, b, a in rows]
     lines += [
         f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
-        f"{least}{report['kl_floor']:.1f} nats, the tuned policy is at {most}{report['kl_over_floor']:.1f} times "
+        f"{least}{report['kl_floor']:.1f} nats, the tuned policy is {most} {report['kl_over_floor']:.1f} times "
         "the floor",
         f"p by the tuned policy's own samples, reweighted: {report['reference_pass_rate_by_importance']:.1e}",
         f"held-out perplexity {report['perplexity_increase']:+.1%}",

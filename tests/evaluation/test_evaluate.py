@@ -54,6 +54,16 @@ def test_a_reference_that_never_passes_bounds_the_floor(run_folder):
     assert report["reference_pass_rate_by_importance"] == 0
 
 
+def test_fewer_articles_and_low_precision_are_written_into_the_report(run_folder):
+    report = evaluate_run(run_folder, 3, reference_samples=6, perplexity_texts=2, precision="bf16")
+    assert (report["perplexity_texts"], report["precision"]) == (2, "bf16")
+    assert report["tuned"]["kl_to_reference"] > 0
+    whole = evaluate_run(run_folder, 3, reference_samples=6, perplexity_texts=2)
+    assert report["reference"]["heldout_perplexity"] == pytest.approx(
+        whole["reference"]["heldout_perplexity"], rel=0.02
+    )
+
+
 def test_the_checks_that_are_marked_are_those_that_count(report):
     for row in report["completions"]:
         for side in (row["before"], row["after"]):

@@ -30,6 +30,7 @@ from policy_gradients.training.batches import prompt_indices, sampling_uniforms
 from policy_gradients.training.config import TrainConfig, load_config
 from policy_gradients.training.sources import excerpts_of, source_sentence
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROLLOUT_ROWS = 128  # completions decoded at the same time
 
 
@@ -50,6 +51,8 @@ def evaluate_run(
     reference_samples: int = 4000,
     rule: str | None = None,
     progress: Callable[[str], None] = lambda message: None,
+    perplexity_texts: int | None = None,
+    precision: str = "no",
 ) -> dict[str, Any]:
     """Evaluate a training run on held-out prompts, one sample a prompt, before and after.
 
@@ -61,6 +64,8 @@ def evaluate_run(
             of them passes, the floor is that of the largest p in its interval: the true one lies higher.
         rule: evaluate another rule than the run's own (an unseen length, say).
         progress: called with a line of text before each part.
+        perplexity_texts: how many of the held-out articles the perplexity is of; None: all.
+        precision: of the products, `no` (float32), `bf16` or `fp16`; both policies alike.
 
     Returns:
         The report; rates come with 95 % Wilson intervals, divergences in nats a completion.
@@ -76,12 +81,14 @@ def evaluate_run(
     reference = Subject(model.to(best_device()), tokenizer, tuned.rule, tuned.config)
     picked = [excerpts[i] for i in prompt_indices(len(excerpts), num_prompts, 0, seed)]
 
-    progress("reference policy")
-    before, before_completions = evaluate_policy(reference, reference.model, picked, seed)
-    progress("tuned policy")
-    after, after_completions = evaluate_policy(tuned, reference.model, picked, seed)
-    progress(f"chance of the reference to pass, from {reference_samples} samples")
-    passed, drawn = reference_pass_count(reference, picked, reference_samples, seed)
+    device = best_device().type
+    with torch.autocast(device, DTYPES.get(precision), enabled=precision != "no"):
+        progress("reference policy")
+        before, before_completions = evaluate_policy(reference, reference.model, picked, seed, perplexity_texts)
+        progress("tuned policy")
+        after, after_completions = evaluate_policy(tuned, reference.model, picked, seed, perplexity_texts)
+        progress(f"chance of the reference to pass, from {reference_samples} samples")
+        passed, drawn = reference_pass_count(reference, picked, reference_samples, seed)
     interval = wilson_interval(passed, drawn)
     floor = kl_floor(after["pass_rate"], passed / drawn if passed else interval[1])
     outcomes = [[int(passes(tuned.rule, c)) for c in side] for side in (before_completions, after_completions)]
@@ -96,6 +103,8 @@ def evaluate_run(
         "perplexity_increase": after["heldout_perplexity"] / before["heldout_perplexity"] - 1,
         "paired_difference": dataclasses.asdict(paired_difference(*outcomes)),
         "num_prompts": num_prompts,
+        "perplexity_texts": perplexity_texts,
+        "precision": precision,
         "seed": seed,
         "rule": tuned.rule.name,
         "model": tuned.config.model,
@@ -131,7 +140,7 @@ def load_subject(directory: Path, rule: str | None = None) -> Subject:
 
 @torch.no_grad()
 def evaluate_policy(
-    subject: Subject, reference: PreTrainedModel, excerpts: list[str], seed: int
+    subject: Subject, reference: PreTrainedModel, excerpts: list[str], seed: int, perplexity_texts: int | None = None
 ) -> tuple[dict[str, Any], list[Completion]]:
     """One sampled completion for each excerpt; every number of the report about one policy."""
     rollouts = list(sample_completions(subject, excerpts, 1, seed))
@@ -147,7 +156,7 @@ def evaluate_policy(
         nll -= reference_scorer(rollout, subject.config.temperature).log_probs.sum().item()
     outcomes = [passes(subject.rule, c) for c in completions]
     texts = [c.text for c in completions]
-    heldout = [article["text"] for article in shipped_articles("heldout")]
+    heldout = [article["text"] for article in shipped_articles("heldout")][:perplexity_texts]
     return {
         "pass_rate": sum(outcomes) / len(outcomes),
         "pass_rate_interval": wilson_interval(sum(outcomes), len(outcomes)),
