@@ -568,7 +568,7 @@ try:
     train(short, scratch / "cut", progress=False, on_step=cut_after(5))
 except Cut:
     left = sorted(path.name for path in (scratch / "cut").iterdir())
-    print(f"cut after {len(read_metrics(runs / 'cut' / 'metrics.jsonl'))} steps; the folder holds {', '.join(left)}")
+    print(f"cut after {len(read_metrics(scratch / 'cut' / 'metrics.jsonl'))} steps; the folder holds {', '.join(left)}")
 
 # %% [markdown]
 # > **Predict**: with which step will the resumed run go on? How many rows will its `metrics.jsonl` have?
@@ -717,7 +717,7 @@ Table(["before", "after", "passes"], rows)
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and
 # needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. The divergence allowed
 # only so much, and of what it allowed the policy kept nearly everything. A reward is what you wrote, not what you meant.
-# And look at the last row of the table: on plain text the model became far worse. Nothing priced that here;
+# And look at the last row of the table: plain text became three to five times as perplexing. Nothing priced that;
 # `prompt_kl_weight` would, as it does for `tiny`.
 
 # %% [markdown]
