@@ -171,9 +171,11 @@ def _report_text(report: dict[str, Any]) -> str:
         f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
         f"{least}{report['kl_floor']:.1f} nats, the tuned policy is {most} {report['kl_over_floor']:.1f} times "
         "the floor",
-        f"p by the tuned policy's own samples, reweighted: {report['reference_pass_rate_by_importance']:.1e}",
         f"held-out perplexity {report['perplexity_increase']:+.1%}",
     ]
+    if not report["reference_pass_rate"]:
+        estimate = report["reference_pass_rate_by_importance"]
+        lines.append(f"p by the tuned policy's own samples, reweighted, as a rule too low: {estimate:.1e}")
     for side in ("before", "after"):
         lines.append(f"\n{side}:")
         lines += [_marked_line(row[side]) for row in report["completions"][:5]]

@@ -2,7 +2,10 @@ import json
 
 import pytest
 
-from policy_gradients.evaluation.evaluate import evaluate_run, sample_run, write_report
+from policy_gradients.cli import _report_text
+from policy_gradients.evaluation import evaluate
+from policy_gradients.evaluation.evaluate import evaluate_policy, evaluate_run, sample_run, write_report
+from policy_gradients.evaluation.statistics import kl_floor, wilson_interval
 from policy_gradients.language.models import ModelError
 from policy_gradients.training.config import preset
 from policy_gradients.training.loop import train
@@ -54,6 +57,19 @@ def test_a_reference_that_never_passes_bounds_the_floor(run_folder):
     assert report["reference_pass_rate_by_importance"] == 0
 
 
+def test_that_bound_is_the_floor_of_the_largest_chance_in_the_interval(run_folder, monkeypatch):
+    def passing(*arguments):
+        numbers, completions = evaluate_policy(*arguments)
+        return {**numbers, "pass_rate": 0.9}, completions
+
+    monkeypatch.setattr(evaluate, "evaluate_policy", passing)
+    monkeypatch.setattr(evaluate, "reference_pass_count", lambda *arguments: (0, 2000))
+    report = evaluate_run(run_folder, num_prompts=3)
+    assert report["kl_floor"] == kl_floor(0.9, wilson_interval(0, 2000)[1]) > 5
+    text = _report_text(report)
+    assert "KL floor at least" in text and "the tuned policy is at most" in text and "reweighted" in text
+
+
 def test_fewer_articles_and_low_precision_are_written_into_the_report(run_folder):
     report = evaluate_run(run_folder, 3, reference_samples=6, perplexity_texts=2, precision="bf16")
     assert (report["perplexity_texts"], report["precision"]) == (2, "bf16")
@@ -95,6 +111,10 @@ def test_bad_input(run_folder, tmp_path):
         evaluate_run(run_folder, num_prompts=100_000)
     with pytest.raises(ValueError, match="holds no run"):
         evaluate_run(tmp_path)
+    with pytest.raises(ValueError, match="perplexity_texts must be at least 1"):
+        evaluate_run(run_folder, num_prompts=3, perplexity_texts=0)
+    with pytest.raises(ValueError, match="precision must be no, bf16 or fp16"):
+        evaluate_run(run_folder, num_prompts=3, precision="bfloat16")
     with pytest.raises(ValueError, match="n must be at least 1"):
         sample_run(run_folder, "x", n=0)
     (tmp_path / "config.json").write_text((run_folder / "config.json").read_text())

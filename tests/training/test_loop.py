@@ -67,6 +67,18 @@ def assert_same_run(one, other):
         assert torch.equal(weight, weights_of(other)[name]), name
 
 
+def cut_and_resumed(config, folder, cut_at, monkeypatch, reward_function=None):
+    def interrupted(run, step):
+        if step == cut_at:
+            raise KeyboardInterrupt
+        return train_step(run, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "train_step", interrupted)
+        train(config, folder, reward_function=reward_function, progress=False)
+    return train(config, folder, resume=True, reward_function=reward_function, progress=False)
+
+
 @pytest.fixture
 def finished(config, tmp_path):
     return train(config, tmp_path / "whole", reward_function=number_of_e, progress=False)
@@ -96,17 +108,7 @@ def test_two_runs_with_one_seed_agree_and_another_seed_differs(config, finished,
 
 @pytest.mark.parametrize("cut_at", [0, 1, 3])
 def test_an_interrupted_run_resumes_exactly(config, finished, tmp_path, monkeypatch, cut_at):
-    def interrupted(run, step):
-        if step == cut_at:
-            raise KeyboardInterrupt
-        return train_step(run, step)
-
-    folder = tmp_path / "cut"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "train_step", interrupted)
-        train(config, folder, reward_function=number_of_e, progress=False)
-    train(config, folder, resume=True, reward_function=number_of_e, progress=False)
-    assert_same_run(finished, folder)
+    assert_same_run(finished, cut_and_resumed(config, tmp_path / "cut", cut_at, monkeypatch, number_of_e))
 
 
 def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_alone(config, finished, tmp_path, monkeypatch):
@@ -482,16 +484,7 @@ def test_rare_rewards_are_worth_more_in_values_from_transitions(projecting):
 def test_a_run_with_a_projection_resumes_exactly(projecting, tmp_path, monkeypatch, earning):
     whole = train(projecting, tmp_path / "whole", progress=False)
 
-    def interrupted(run, step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return train_step(run, step)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "train_step", interrupted)
-        train(projecting, tmp_path / "cut", progress=False)
-    train(projecting, tmp_path / "cut", resume=True, progress=False)
-    assert_same_run(whole, tmp_path / "cut")
+    assert_same_run(whole, cut_and_resumed(projecting, tmp_path / "cut", 3, monkeypatch))
 
 
 @pytest.mark.parametrize("settings", ["config", "projecting"])

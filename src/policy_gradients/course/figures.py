@@ -501,8 +501,9 @@ def _beside_the_rate(report: Row, before: Row, after: Row, trials: int) -> list[
         first.append(f"reference's NLL of the text {was}{nll:.2f} nats per token")
     if math.isfinite(kl := _number(after.get("kl_to_reference"))):
         ratio, floor = _number(report.get("kl_over_floor")), _number(report.get("kl_floor"))
-        bounds = ("at most ", "at least ") if report.get("reference_pass_rate") == 0 else ("", "")
-        times = f" = {bounds[0]}{ratio:.1f} × the least possible ({bounds[1]}{floor:.1f})"
+        is_bound = report.get("reference_pass_rate") == 0
+        most, least = (", at most", "at least ") if is_bound else (" =", "")
+        times = f"{most} {ratio:.1f} × the least possible ({least}{floor:.1f})"
         times = times if math.isfinite(ratio + floor) else ""
         second.append(f"KL to the reference {kl:.1f} nats per completion{times}")
     return [" · ".join(part) for part in (first, second) if part]

@@ -7,8 +7,11 @@ from torch import Tensor
 def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> Tensor:
     """log q of q(a) ∝ π_ref(a) exp(Q(a)/η): of all policies the one with the highest Σ_a q(a) Q(a) - η KL(q ‖ π_ref).
 
-    Peters, Mülling & Altun 2010 (REPS), its weights; Abdolmaleki et al. 2018 (MPO, arXiv:1806.06920), eq. 8, with the
-    frozen reference in the place of the last policy.
+    Peters, Mülling & Altun 2010 (REPS), its weights; Abdolmaleki et al. 2018 (MPO, arXiv:1806.06920), its E-step, with
+    the frozen reference in the place of the last policy.
+
+    The best for one choice and given Q, no more. Where Q leaves out what later choices will cost in divergence, doing
+    this at every step is not the optimum of reward minus divergence over the whole episode.
 
     Args:
         log_ref: (…, actions).

@@ -12,12 +12,13 @@ class TransitionValues:
     state alike they are transition probabilities, and those with what ending in each state earns give every V by the
     Bellman equation (Sutton & Barto 2018, section 4.1): also the chance of 1 in 10,000 that no episode has met.
 
-    Transitions are means over the visits to a state; batches before the last count less by `memory` each. As in
-    `StateValues`, what the state leaves out of the past is averaged over: that is its bias.
+    Transitions are means over the visits to a state; batches before the last count less by `memory` each. Two things
+    bias it: as in `StateValues`, what the state leaves out of the past is averaged over; and every state is given the
+    whole horizon, also where some of the episode's actions are spent.
 
     Attributes:
         after: (states, kinds): the state after an action of that kind.
-        horizon: most actions of an episode; one that has not ended by then earns nothing.
+        horizon: actions that are looked ahead, as many as an episode may have; who has not ended by then earns nothing.
         counts: (states,), visits.
         sums: (states, kinds + 1), the chances of each kind of action, and last of ending, summed over visits.
     """

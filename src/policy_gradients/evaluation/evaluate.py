@@ -81,6 +81,10 @@ def evaluate_run(
     reference = Subject(model.to(best_device()), tokenizer, tuned.rule, tuned.config)
     picked = [excerpts[i] for i in prompt_indices(len(excerpts), num_prompts, 0, seed)]
 
+    if perplexity_texts is not None and perplexity_texts < 1:
+        raise ValueError(f"perplexity_texts must be at least 1, got {perplexity_texts}")
+    if precision not in ("no", *DTYPES):
+        raise ValueError(f"precision must be no, {' or '.join(DTYPES)}, got {precision!r}")
     device = best_device().type
     with torch.autocast(device, DTYPES.get(precision), enabled=precision != "no"):
         progress("reference policy")

@@ -60,10 +60,13 @@ def joined(pieces: list[TokenScores], width: int) -> TokenScores:
     for name in (field.name for field in dataclasses.fields(TokenScores)):
         parts = [getattr(piece, name) for piece in pieces]
         if name != "prompt_kl" and parts[0] is not None:
-            columns[name] = torch.cat(
-                [nn.functional.pad(x, (0, 0) * (x.dim() - 2) + (0, width - x.shape[1])) for x in parts]
-            )
+            columns[name] = torch.cat([pad_time(part, width) for part in parts])
     return TokenScores(**columns)
+
+
+def pad_time(column: Tensor, width: int) -> Tensor:
+    """(completions, time, …) → (completions, width, …), with zeros."""
+    return nn.functional.pad(column, (0, 0) * (column.dim() - 2) + (0, width - column.shape[1]))
 
 
 def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Tensor]:

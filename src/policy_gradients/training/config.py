@@ -94,7 +94,8 @@ class TrainConfig:
     """Credit `state`: how much a batch still counts one step later in the values of the states."""
     state_values: Values = "returns"
     """Credit `state`: what states are worth, as means of sampled returns (`StateValues`), or by policy evaluation from
-    the policy's own chances of what comes next (`TransitionValues`). With the latter, rewards are in units of their
+    the policy's own chances of what comes next (`TransitionValues`). The latter leave out the divergence that is still
+    to be paid; and with them rewards are in units of their
     running root mean square, so that rare ones pull as hard as frequent ones."""
     projection_weight: float = 0.0
     """Credit `state`: above 0, β is the price of the divergence from a target, π_ref exp(Q/β) (`soft_target`), so many
@@ -266,7 +267,7 @@ _LARGER: dict[str, Any] = {
     "max_steps": 300,
 }
 
-# Tokens are whole words here, and the reference passes less than once in a thousand times: nothing to average. So
+# Tokens are whole words here, and not one of 2,000 samples of the reference passes: nothing to average. So
 # values come from the chances of what was not drawn, too, and the policy is fitted to all that is good. Two prompts a
 # step, and no price on what happens to them: the time buys completions.
 _SMOLLM2: dict[str, Any] = {

@@ -4,7 +4,6 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from policy_gradients.estimators.returns import reverse_cumsum
@@ -13,6 +12,7 @@ from policy_gradients.estimators.transition_values import TransitionValues
 from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.chunked import StateCredit
 from policy_gradients.language.rewards import RewardFunction
+from policy_gradients.language.scoring import pad_time
 from policy_gradients.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -60,11 +60,7 @@ def learn_state_values(run: "Run", batch: "Batch", kl: Tensor, rewards: Tensor) 
         kl: (completions of this process, time), in nats.
         rewards: (completions of the global batch,).
     """
-    rollout = batch.rollout
-    width = run.config.max_new_tokens - rollout.mask.shape[1]  # processes meet at one width, to be gathered
-    columns = (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask.long(), kl)
-    padded = [torch.nn.functional.pad(column, (0, width)) for column in columns]
-    states, mask, kl = (run.accelerator.gather(x).cpu() for x in padded)
+    states, mask, kl = _with_states(run, batch, kl)
     price = 0.0 if run.config.kl_place == "reward" else batch.kl_weight
     returns = rewards.unsqueeze(1) - price * reverse_cumsum(kl * mask)
     run.state_values.update(states, mask, returns)
@@ -76,12 +72,14 @@ def learn_transitions(run: "Run", batch: "Batch", kind_probs: Tensor) -> None:
     Args:
         kind_probs: (completions of this process, time, kinds).
     """
-    rollout = batch.rollout
-    width = run.config.max_new_tokens - rollout.mask.shape[1]
-    states, mask = (
-        torch.nn.functional.pad(column, (0, width))
-        for column in (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask)
-    )
-    columns = (states, mask, torch.nn.functional.pad(kind_probs, (0, 0, 0, width)))
-    states, mask, kind_probs = (run.accelerator.gather(x).cpu() for x in columns)
+    states, mask, kind_probs = _with_states(run, batch, kind_probs)
     run.state_values.update(states[mask.bool()], kind_probs[mask.bool()])
+
+
+def _with_states(run: "Run", batch: "Batch", column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """States, mask and a column of this process's completions, as those of the global batch, on the CPU."""
+    rollout = batch.rollout
+    columns = (run.checker_states.before_tokens(rollout.completion_ids), rollout.mask.long(), column)
+    width = run.config.max_new_tokens  # processes meet at one width, to be gathered
+    states, mask, column = (run.accelerator.gather(pad_time(x, width)).cpu() for x in columns)
+    return states, mask, column
