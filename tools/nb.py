@@ -59,6 +59,9 @@ def normalised(nb):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":  # a widget without its state is an error message on GitHub
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for data in (output.get("data", {}) for output in cell.outputs):
+                if "image/png" in data:  # its twin in HTML is for a page that runs; on GitHub it would be no picture
+                    data.pop("text/html", None)
     return nb
 
 

@@ -1,4 +1,4 @@
-"""`python -m policy_gradients …`, the form that `accelerate launch -m` needs."""
+"""`python -m policy_gradients …`, the form that `torchrun -m` and `accelerate launch -m` need."""
 
 from policy_gradients.cli import main
 

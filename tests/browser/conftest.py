@@ -126,6 +126,10 @@ class Page:
         changed = f"([area, before]) => ({DRAWING})(area) !== before"
         self.tab.wait_for_function(changed, arg=[area, before], timeout=1000 * seconds)
 
+    def mute_pictures(self) -> int:
+        """How many pictures in outputs have no alt text."""
+        return self.tab.locator(".jp-OutputArea-output img:not([alt])").count()
+
     def errors(self) -> list[str]:
         return self.tab.locator(ERROR).all_inner_texts()
 

@@ -72,6 +72,7 @@ def test_a_notebook_runs_and_its_exercise_answers(path: Path, opened, tmp_path):
         heights = page.run_all(60 * MINUTES)
         jumps = {sources[n]: seen for n, seen in heights.items() if "LivePlot(" in sources[n] and len(seen) > 1}
         assert not jumps, "the page jumps while these cells draw"
+        assert heights and not page.mute_pictures(), "a picture without alt text"
     else:
         page.execute(next(number for number, source in enumerate(sources) if IMPORT in source))
     page.wait_idle(60 * MINUTES)
@@ -115,7 +116,7 @@ def test_every_widget_moves_and_the_page_does_not_jump(opened, tmp_path):
     nbformat.write(notebook, path)
     page = opened(path)
     page.run_all(60 * MINUTES)
-    assert not page.errors()
+    assert not page.errors() and not page.mute_pictures()
     for number, controls in enumerate((4, 3, 4, 2, 2)):
         height = page.cell(number).bounding_box()["height"]
         assert page.move_controls(number) == controls

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from html.parser import HTMLParser
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,31 +12,45 @@ from policy_gradients.course import display as page
 from policy_gradients.course.display import Table, gallery, png_bundle, show
 
 
+ALT = 'A figure of "nothing", where a < b & c > 0.'
+
+
+def elements(page: str) -> list[tuple[str, dict]]:
+    parser, found = HTMLParser(), []
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))
+    parser.feed(page)
+    return found
+
+
 def figure_with_alt() -> Figure:
     figure = Figure(figsize=(3, 2))
-    figure.set_label("A figure without anything in it.")
+    figure.set_label(ALT)
     return figure
 
 
-def test_a_picture_carries_its_alt_text_three_times_and_keeps_its_size():
+def test_a_picture_carries_its_alt_text_four_times_and_keeps_its_size():
     for dpi in (40, 120):
         data, metadata = png_bundle(figure_with_alt(), dpi)
-        assert metadata["image/png"] == {"width": 240, "height": 160, "alt": "A figure without anything in it."}
-        assert data["text/plain"] == "A figure without anything in it."
+        assert metadata["image/png"] == {"width": 240, "height": 160, "alt": ALT}
+        assert data["text/plain"] == ALT
+        [(tag, attributes)] = elements(data["text/html"])
+        assert tag == "img" and attributes == {
+            "src": f"data:image/png;base64,{data['image/png']}", "width": "240", "height": "160", "alt": ALT,
+        }  # fmt: skip
         with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
             assert image.size == (3 * dpi, 2 * dpi)
-            assert image.info["Description"] == "A figure without anything in it."
+            assert image.info["Description"] == ALT
 
 
 def test_a_notebook_shows_the_picture_and_a_script_prints_the_alt_text(monkeypatch, capsys):
     show(figure_with_alt())
-    assert capsys.readouterr().out == "A figure without anything in it.\n"
+    assert capsys.readouterr().out == f"{ALT}\n"
     shown = []
     monkeypatch.setattr(page, "in_notebook", lambda: True)
     monkeypatch.setattr(page, "display", lambda data, **options: shown.append((data, options)))
     show(figure_with_alt())
     [(data, options)] = shown
-    assert set(data) == {"image/png", "text/plain"} and options["raw"] and options["metadata"]
+    assert set(data) == {"text/html", "image/png", "text/plain"} and options["raw"] and options["metadata"]
 
 
 TABLE = Table(["name", "value", "ok"], [["a<b>", 0.123456, True], ["c", 1200, False], ["d", 3.0, None]])

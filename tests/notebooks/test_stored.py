@@ -21,6 +21,7 @@ def test_every_picture_has_alt_text(path: Path):
     assert pictures
     for picture in pictures:
         assert len(picture.metadata["image/png"]["alt"]) > 20 and picture.data["text/plain"]
+        assert "text/html" not in picture.data, "the picture twice"
     for cell in cells(path, "markdown"):
         assert "![](" not in cell.source
 

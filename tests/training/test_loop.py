@@ -46,6 +46,16 @@ def config(micro_folder):
     )
 
 
+# the policy is fitted to a target, which is made from values by transitions
+FITTED = {
+    "rule": "length=8&digits%3=0",
+    "state_values": "transitions",
+    "projection_weight": 2.0,
+    "kl_place": "loss",
+    "updates_per_batch": 2,
+}
+
+
 def number_of_e(completions):
     """A dense reward that a random model can earn."""
     return [float(c.text.count("e")) for c in completions]
@@ -336,33 +346,27 @@ def command(config, folder, *more):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(config, tmp_path):
+@pytest.mark.parametrize("more", [{}, FITTED], ids=["returns", "transitions"])
+def test_two_processes_equal_one(config, more, tmp_path):
     # a random model earns nothing: the bonus makes sure that there is a gradient to agree on
-    config = preset("tiny", **{**config.__dict__, "entropy_weight": 0.1})
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-    ]
+    config = preset("tiny", **{**config.__dict__, "entropy_weight": 0.1, **more})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rows = {}
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        port = ["--main_process_port", "0"]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         subprocess.run(
-            [*launch, *port, "--num_processes", str(processes), *command(config, folder)], check=True, env=environment
+            [sys.executable, *(launch if processes > 1 else []), *command(config, folder)], check=True, env=environment
         )
-        rows[processes] = comparable(read_metrics(folder / "metrics.jsonl"))
+        rows[processes] = read_metrics(folder / "metrics.jsonl")
+        assert {row.pop("processes") for row in rows[processes]} == {processes}
+        rows[processes] = comparable(rows[processes])
     assert len(rows[1]) == 4
     for one, two in zip(rows[1], rows[2], strict=True):
         assert one.keys() == two.keys()
         for key, value in one.items():
-            assert two[key] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), key
+            # a divergence is the small difference of two sums of about 6 nats, in float32
+            assert two[key] == pytest.approx(value, rel=1e-4, abs=4e-6, nan_ok=True), key
     for name, weight in weights_of(tmp_path / "1").items():
         torch.testing.assert_close(weights_of(tmp_path / "2")[name], weight, atol=1e-6, rtol=1e-5)
 

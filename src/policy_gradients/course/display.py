@@ -31,12 +31,19 @@ def show(figure: Figure, dpi: int = 130) -> None:
 
 
 def png_bundle(figure: Figure, dpi: int) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """A figure as Jupyter's (data, metadata): a PNG of fixed size, with its alt text beside it and in its place."""
+    """A figure as Jupyter's (data, metadata): a PNG of fixed size, with its alt text beside it and in its place.
+
+    JupyterLab gives an `image/png` no alt text, whatever its metadata say; an `<img>` of the same picture keeps it. The
+    PNG itself is for what reads no HTML, and for the notebooks as they are published (`tools/nb.py`).
+    """
     alt = figure.get_label()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Description": alt, "Software": None})
     width, height = (round(inches * POINTS_PER_INCH) for inches in figure.get_size_inches())
-    data = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
+    png = base64.b64encode(buffer.getvalue()).decode()
+    size = f'width="{width}" height="{height}"'
+    image = f'<img src="data:image/png;base64,{png}" {size} alt="{html.escape(alt)}">'
+    data = {"text/html": image, "image/png": png, "text/plain": alt}
     return data, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 

@@ -335,6 +335,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
         "kl_weight": batch.kl_weight,
         "entropy_weight": batch.entropy_weight,
         "learning_rate": rate,
+        "processes": accelerator.num_processes,
         "micro_batch_prompts": run.micro_batch_prompts,
         "completion_tokens": int(tokens.sum()),
         "tokens_per_second": tokens.sum().item() / seconds,
