@@ -144,6 +144,8 @@ show(number_map(logit_of_no, rows, places, title="Expected gradient of the logit
 # ## 2. One sentence cannot tell
 #
 # So within one sentence all six tokens get the *same* number. Nothing yet tells cause from bystander.
+# What can tell them apart is only other sentences: those with `no` in front were paid whatever followed, and those with
+# `.` at the end were paid no more often than the rest. Averaging is the comparison.
 #
 # > **Predict**: how many sentences does it take until token 1 stands out: 10, 100, 10,000?
 
@@ -191,6 +193,8 @@ Table(["tokens", "signal ‖∇J‖²", "variance, own logits", "variance, share
 # %% [markdown]
 # The signal does not change. The noise grows by the same amount with each token: bystanders
 # are independent.
+# Each adds a score of mean zero, multiplied by a reward that it had no part in. The squares of such terms add up, the
+# terms themselves do not. So the signal-to-noise ratio falls as 1/T, and what is needed in sentences rises as T.
 #
 # > **Predict**: extend the line to 1000 tokens. How many sentences for noise as large as the
 # > signal?
@@ -251,6 +255,8 @@ show(curves(torch.arange(1, 41), answers, title=title, **axes, ylim=(0.2, 1.02))
 # %% [markdown]
 # With shared weights, 64 tokens hurt: the noise of 63 bystanders shakes the very logits that matter.
 # A seed that drifts to a wrong certainty never sees a reward again, and stays there.
+# (Three of twenty did; the others end where those with eight tokens do. Noise does not slow all down
+# evenly, it ruins a few.)
 # With logits of their own, bystanders wander off alone, and do no harm.
 #
 # ## 4. Crediting better
@@ -329,6 +335,12 @@ shaped_rewards = check(shaped_rewards)
 # %% [markdown]
 # Why any Φ will do: the sum telescopes. All that is left of Φ is −Φ(s₀),
 # the same for every sentence.
+# And what is the same for every sentence is a baseline: no bias (notebook 02).
+#
+# A good Φ is one that already rises when things go well: chess players count pieces. Then a step is paid when
+# the position improves, not at the end of the game. With Φ = V the reward of a step becomes exactly
+# its surprise δ. Beware of the last step, though: if Φ is not put to zero there, a policy is paid
+# for *ending* where Φ is high, and J is another one (Ng, Harada & Russell 1999).
 
 # %%
 paths = court.outcomes.episodes  # all 81 sentences
@@ -379,8 +391,9 @@ for name in ("terminal reward", "process judge", "shaped, Φ = nonsense", "shape
 show(bias_and_variance({name: m for name, m in moments.items() if "nonsense" not in name}, court.gradient))
 
 # %% [markdown]
-# - *Spread evenly, reward-to-go* is **biased**. R depends on later tokens, so "past" rewards do too; dropping them
-#   is wrong. The last token is left with a quarter of its credit. With the whole return nothing is lost, nor gained.
+# - *Spread evenly, reward-to-go* is **biased**. "What came before an action cannot be its doing" holds for rewards that
+#   the world pays at their time. These are paid in hindsight: R depends on later tokens, so "past" rewards do too, and
+#   dropping them is wrong. The last token is left with a quarter of its credit. With the whole return nothing is lost, nor gained.
 # - *Any* potential is unbiased. Nonsense only costs variance.
 # - Φ = V is the baseline of notebook 02 in other clothes.
 # - A right critic with λ = 0 pays each token what it *changed*: V after it, less V before.
@@ -502,6 +515,8 @@ Table(["the chain needs", *(f"bias at β = {b:g}" for b in betas)], rows)
 
 # %% [markdown]
 # At none. The estimate goes to $\nabla_\beta\eta$, and that meets $\nabla\eta$ only as β → 1.
+# An action's doing fades as the chain forgets where it was. What happens after the memory has faded, but before the chain
+# has forgotten, is effect without credit: that is the bias.
 # The slower the chain mixes, the closer to 1: memory 1/(1−β) has to outlast the mixing time.
 #
 # Then why not β = 0.999? Let us walk:
@@ -622,6 +637,8 @@ moments_table({**of_two, "fresh sentences": now.moments(reinforce, group_size=2)
 
 # %% [markdown]
 # Only the weights of the whole sentence are exact.
+# PPO's row is the mildest of the biased ones, 0.03. It asks how today's policy would choose *this* token, but takes the
+# prefix as yesterday's policy wrote it, and what follows as well. For a small step that hardly matters.
 # Each of the others buys less variance with some bias.
 #
 # Why not always the exact one? A product of many ratios is wild.

@@ -94,6 +94,8 @@ generator = torch.Generator().manual_seed(0)  # every random number of this note
 #
 # How far apart are two policies? Not by their parameters: by what they *do*. The measure is
 # $\mathrm{KL}(\pi'\,\|\,\pi)$: the mean log-ratio that tells their throws apart, in nats.
+# One way to read it: draw throws from π′, and ask each how much likelier it was under π′ than under π.
+# After a few nats' worth of throws nobody would take one policy for the other.
 #
 # > **Predict**: μ moves by 0.1. At σ = 1 that costs 0.005 nats.
 # > And at σ = 0.1? At σ = 0.01?
@@ -117,12 +119,25 @@ Table(["", "a step of 0.1 in μ, in σ", "its KL, nats", "chance that a throw of
 # In the last row the old policy would not have thrown so far off in the
 # age of the universe, at a dart a second.
 #
+# That matters for learning: it was on the old policy's throws that the step was computed. Of what
+# happens that far off, not one of them knew anything.
+#
 # ## 2. The Fisher matrix
 #
 # Near θ the KL is a bowl: $\mathrm{KL}(\pi_{\theta+d}\,\|\,\pi_\theta)\approx\tfrac12 d^\top F d$.
 # Its curvature needs no KL at all, only scores ψ = ∇log π:
 #
 # $$F = \mathbb E[\psi\,\psi^\top].$$
+#
+# Why no slope, and why this curvature? At d = 0 the KL is zero, and it is nowhere negative: so it
+# has its bottom there. For the curvature, take the second derivative of ∑π = 1, which is zero:
+#
+# $$0=\nabla^2\sum_a\pi=\sum_a\pi\,(\nabla^2\log\pi+\psi\,\psi^\top)
+# \quad\Rightarrow\quad F=-\mathbb E[\nabla^2\log\pi]=\mathbb E[\psi\,\psi^\top].$$
+#
+# Read the right-hand side as a sum over directions: $d^\top F d=\mathbb E[(\psi^\top d)^2]$. A step is
+# costly if it changes the log-probs of what the policy does *often*, in either direction.
+# And it takes scores alone, which REINFORCE has computed anyway.
 
 # %% [markdown]
 # **Exercise: The Fisher matrix from samples** (★, 8 min). Mean of products, or product of means?
@@ -167,6 +182,7 @@ assert torch.allclose(month.fisher, pencil, atol=1e-10) and torch.allclose(by_kl
 # %% [markdown]
 # A change of μ is 50 times as costly as one of ln σ.
 # Three roads, one matrix.
+# A learning rate multiplies both by one number: whichever it suits, it is wrong for the other.
 #
 # Two axes now, and a **full** covariance LLᵀ, learnt as well: five parameters.
 
@@ -182,6 +198,9 @@ show(number_map(flat.fisher, names, names, title="Fisher matrix of a Gaussian in
 # %% [markdown]
 # Mean and spread do not mix: a block for μ (it is Σ⁻¹), a block for
 # L. Within a block they do.
+# Look at the first block: σ is 0.2 along the first axis, so an error there costs 1/0.2² = 25 and more; along
+# the second it costs a twentieth of that. The −3.13 beside them says that the two axes are
+# correlated: moving the mean *along* the cloud is cheap, *across* it dear.
 #
 # How many samples does F need? The old law, again:
 
@@ -199,6 +218,9 @@ print(
 #
 # The other half of the accident. The score of μ is (a − μ)/σ², of size 1/σ.
 # A judge whose marks wobble by ±1 therefore shakes the gradient by 1/σ.
+# Why is that so? At σ = 1 cm, a throw that lands 1 cm off is as unusual as one that lands 1 m off at
+# σ = 1 m. Its log-prob falls by the same half a nat, over a hundredth of the way: the slope is a hundred
+# times as steep. And that slope multiplies whatever the judge says, noise included.
 #
 # > **Predict**: from σ = 1 to σ = 0.01, by what factor does the vanilla step
 # > grow, counted in σ's of that day? And a natural step, F⁻¹g?
@@ -230,6 +252,7 @@ show(curves(days, lines, title="The better the robot, the wilder the vanilla ste
 # %% [markdown]
 # Vanilla grows as 1/σ, and the ruler shrinks with σ:
 # in σ's, it grows as 1/σ². The natural step stays a fixed part of σ.
+# F⁻¹ = σ² cancels one 1/σ from the score, and one from the ruler.
 # (At σ = 1 both are larger: there the robot's own scatter shakes the marks as
 # well.)
 #
@@ -241,6 +264,11 @@ show(curves(days, lines, title="The better the robot, the wilder the vanilla ste
 #
 # $$\max_d\ g^\top d \quad\text{with}\quad \tfrac12 d^\top F d\le\delta
 # \qquad\Rightarrow\qquad d=\sqrt{\frac{2\delta}{g^\top F^{-1}g}}\;F^{-1}g .$$
+#
+# Where the best point on the bowl's rim is, the gain and the rim have one normal: g = λ F d, so
+# d points along F⁻¹g; the root is what puts it on the rim. Had we asked for all steps of the same *length*
+# in θ, with I in place of F, the answer would have been g itself. Every gradient step has such a ruler:
+# the vanilla one measures parameters, and nobody chose that.
 #
 # Amari (1998) for learning in general; Kakade (2001) for policies.
 
@@ -298,6 +326,9 @@ for delta in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
 Table(["δ asked for", "true KL", "ratio"], rows)
 
 # %% [markdown]
+# A Gaussian's KL is nearly a bowl all over: at a whole nat 2.5 % are missing. A network's need not be, which is why
+# TRPO, in section 8, measures before it believes.
+#
 # ### Metres or centimetres?
 #
 # > **Predict**: a colleague measures μ in centimetres, and changes nothing else. Same throws, same marks.
@@ -350,6 +381,9 @@ show(draw(std=1.0))
 #
 # Add a constant to all logits of a softmax:
 # nothing changes. So F is flat in that direction, and has no inverse.
+# There are two ways out. The pseudo-inverse moves within what F can see, and not at all along what it
+# cannot: right when F is exact. Damping, (F + εI)⁻¹, charges a little for every direction: right when F is
+# a sample, where "flat" may only mean "not seen yet".
 
 # %%
 bandit = bernoulli_bandit([0.2, 0.5, 0.7])
@@ -373,6 +407,7 @@ print(f"natural − (means − their average): {(step - (means - means.mean())).
 # Vanilla raises what it tries often; the third arm hardly moves.
 # The natural step is just "how good is this arm, against the average":
 # it does not ask how often it was tried.
+# In formulas: the vanilla step of a logit is π(a) (r(a) − J), and F⁺ divides the π(a) out again.
 # That is Kakade's point. It heads for the *best*.
 
 # %% [markdown]
@@ -380,6 +415,12 @@ print(f"natural − (means − their average): {(step - (means - means.mean())).
 #
 # Fit the returns by a line in the scores, $R\approx w^\top\psi+v$. Least squares gives
 # $w=\mathbb E[\psi\psi^\top]^{-1}\mathbb E[\psi R]=F^{-1}\nabla J$. The critic's weights *are* the natural step.
+#
+# What does that critic see? Only what the policy could use: how the return changes with what its
+# parameters can change. Anything else in R is noise to it, and stays in the residual. Sutton et al. (2000) call
+# such a critic *compatible*: put $w^\top\psi$ in place of R, and the policy gradient is what it was, without bias.
+# The constant v plays the baseline. And since it is an ordinary regression, all that is known of
+# regressions holds: more samples than parameters, please, or some damping (ridge).
 
 # %% [markdown]
 # **Exercise: The critic that is the step** (★★★, 15 min). Mind the constant, and a singular regression.
@@ -419,6 +460,10 @@ print(f"from 5000 samples: cosine to F⁻¹∇J {torch.cosine_similarity(w_few, 
 # ## 7. When F does not fit
 #
 # Half a billion parameters make a matrix of 2·10¹⁷ numbers. But conjugate gradients need only products F·v.
+#
+# They look for x with F x = g step by step: each product F·v tells how the error bends along one more direction,
+# and no direction that has been dealt with is spoilt by a later one. After k products x is the best
+# there is in the span of g, Fg, …, F^{k−1}g.
 
 # %% [markdown]
 # **Exercise: F times a vector, without F** (★★, 10 min). Where do the brackets go?
@@ -470,12 +515,16 @@ show(curves(counts, wrong, title="Conjugate gradients: a few products do", **axe
 # %% [markdown]
 # Few: eigenvalues that lie together are settled together, and damping pushes the small ones together.
 # TRPO takes ten products.
+# With damping 0.1, everything below 0.1 is as good as equal, and only the few large ones are left to find.
+# Less damping leaves more of them to tell apart: ten products instead of five.
 #
 # ## 8. From a KL-sized step to PPO's clip
 #
 # TRPO takes the step of section 4, checks the true KL, and goes back where it
 # was too far. PPO wants no F at all:
 # several plain steps on one batch, each token's ratio clipped at 1 ± 0.2.
+# The clip takes away the gain from going further, for each sample by itself: a good throw that has become 1.2
+# times as likely meets a flat loss. A flat loss does not push; nor does it pull back.
 #
 # > **Predict**: is the clip a trust region? The robot has learnt (σ = 0.05), the learning
 # > rate is from day one.
@@ -510,6 +559,10 @@ Table(["KL moved, nats", "PPO, 1 pass", "PPO, 20 passes", "KL-sized natural step
 # PPO's first step *is* the vanilla step, 1/σ and all.
 # Later passes are braked, never pulled back. (In practice Adam rescales the step.
 # That helps; it promises nothing.)
+#
+# Read the table by rows. At σ = 1 and σ = 0.2 the day-one rate is tame. At σ = 0.05 one pass costs as much as ten
+# steps of TRPO, and twenty clipped ones move 22 nats. The column on the right says 0.01 in every row, give or take
+# what 200 throws know of F.
 #
 # ## 9. A plateau
 #
@@ -553,6 +606,8 @@ show(curves(range(1, 501), average, title="Kakade's two states", **axes, level=(
 # Vanilla is soon certain of the first state: reward 1.
 # It hardly ever visits the second, and a state that is not visited has no gradient.
 # There it stares. The natural step divides the visits out again.
+# In numbers: the gradient of a state's logits is (how often it is visited) × π(a|s) × (advantage). The first two
+# are small just where the better half of the world is; F holds the same two factors, and cancels them.
 #
 # ## 10. Two robots, ten seeds
 #

@@ -11,7 +11,6 @@ from PIL import Image
 from policy_gradients.course import display as page
 from policy_gradients.course.display import Table, gallery, png_bundle, show
 
-
 ALT = 'A figure of "nothing", where a < b & c > 0.'
 
 
