@@ -341,34 +341,53 @@ def test_pickled_code_in_a_checkpoint_is_not_run(config, finished, tmp_path):
 
 def command(config, folder, *more):
     settings = {k: v for k, v in config.__dict__.items() if v != getattr(preset("tiny"), k)}
-    options = [text for k, v in settings.items() for text in (f"--{k.replace('_', '-')}", str(v))]
+    options = [text for k, v in settings.items() for text in (f"--{k.replace('_', '-')}", str(v)) if text != "True"]
     return ["-m", "policy_gradients", "train", "--output-dir", str(folder), "--no-progress", *options, *more]
 
 
+def in_processes(count, config, folder, *more):
+    """Train as a user would, from a shell."""
+    launch = [] if count == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *launch, *command(config, folder, *more)], check=True, env=environment)
+    return read_metrics(folder / "metrics.jsonl")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, FITTED], ids=["returns", "transitions"])
+@pytest.mark.parametrize("more", [{}, FITTED, {"sharded": True}], ids=["returns", "transitions", "sharded"])
 def test_two_processes_equal_one(config, more, tmp_path):
     # a random model earns nothing: the bonus makes sure that there is a gradient to agree on
     config = preset("tiny", **{**config.__dict__, "entropy_weight": 0.1, **more})
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    rows = {}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        subprocess.run(
-            [sys.executable, *(launch if processes > 1 else []), *command(config, folder)], check=True, env=environment
-        )
-        rows[processes] = read_metrics(folder / "metrics.jsonl")
-        assert {row.pop("processes") for row in rows[processes]} == {processes}
-        rows[processes] = comparable(rows[processes])
-    assert len(rows[1]) == 4
-    for one, two in zip(rows[1], rows[2], strict=True):
+    alone = in_processes(1, dataclasses.replace(config, sharded=False), tmp_path / "1")
+    both = in_processes(2, config, tmp_path / "2")
+    assert len(alone) == len(both) == 4
+    assert [row.pop("processes") for row in alone + both] == 4 * [1] + 4 * [2]
+    for one, two in zip(comparable(alone), comparable(both), strict=True):
         assert one.keys() == two.keys()
         for key, value in one.items():
             # a divergence is the small difference of two sums of about 6 nats, in float32
             assert two[key] == pytest.approx(value, rel=1e-4, abs=4e-6, nan_ok=True), key
     for name, weight in weights_of(tmp_path / "1").items():
         torch.testing.assert_close(weights_of(tmp_path / "2")[name], weight, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_in_shares_resumes_exactly(config, tmp_path):
+    config = preset("tiny", **{**config.__dict__, "entropy_weight": 0.1, "sharded": True})
+    in_processes(2, config, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for left in ("checkpoint-000004", "model"):
+        shutil.rmtree(tmp_path / "cut" / left)
+    in_processes(2, config, tmp_path / "cut", "--resume")
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_shares_need_somebody_to_share_with(config, tmp_path):
+    with pytest.raises(ValueError, match="several processes: torchrun"):
+        train(dataclasses.replace(config, sharded=True), tmp_path / "run", progress=False)
+    for more in ({"lora_rank": 4}, {"precision": "fp16"}):
+        with pytest.raises(ValueError, match="sharded goes without"):
+            dataclasses.replace(config, sharded=True, **more)
 
 
 @pytest.mark.slow

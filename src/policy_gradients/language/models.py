@@ -87,6 +87,11 @@ def frozen_copy(model: PreTrainedModel, dtype: torch.dtype | None = None) -> Pre
     return copy.deepcopy(model).to(dtype=dtype).eval().requires_grad_(False)
 
 
+def blocks_of(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """Its transformer blocks, in order."""
+    return next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
+
+
 def freeze_first(model: PreTrainedModel, layers: int) -> None:
     """Exclude the embeddings (with them a tied head) and the first `layers` blocks from training; 0 excludes nothing.
 
@@ -95,7 +100,7 @@ def freeze_first(model: PreTrainedModel, layers: int) -> None:
     """
     if layers == 0:
         return
-    blocks = next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
+    blocks = blocks_of(model)
     if layers >= len(blocks):
         raise ModelError(f"frozen_layers={layers} leaves nothing to train: the model has {len(blocks)} blocks")
     for part in (model.get_input_embeddings(), model.get_output_embeddings(), *blocks[:layers]):

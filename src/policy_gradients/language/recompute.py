@@ -6,11 +6,12 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from policy_gradients.language.models import blocks_of
+
 
 def recompute_blocks(model: PreTrainedModel) -> None:
     """From now on each block of `model` keeps its input for the backward pass, and computes the rest again there."""
-    blocks = next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
-    for block in blocks:
+    for block in blocks_of(model):
         block.forward = _recomputed(block.forward)
 
 

@@ -73,6 +73,9 @@ class TrainConfig:
     """Compute each block again in the backward pass instead of keeping what it made: slower, with less memory."""
     lora_rank: int = 0
     """Train only low-rank adapters of this rank beside every linear layer (needs peft). 0: train all weights."""
+    sharded: bool = False
+    """Each of several processes keeps a share of every block's weights, gradients and Adam moments (FSDP2), for larger
+    models. Without it each has them all (DDP)."""
 
     baseline: Baseline = "leave_one_out"
     """What a reward is compared with: the rest of its group, its whole group, the whole batch, or nothing."""
@@ -157,6 +160,8 @@ class TrainConfig:
                 "projection_weight needs credit state, kl_place loss, and kl_weight and kl_success_weight above 0: its "
                 "target is made from the values of states and from β"
             )
+        if self.sharded and (self.lora_rank or self.precision == "fp16"):
+            raise ValueError("sharded goes without lora_rank, and with precision bf16 or no: adapters need no shares")
         if not 0 <= self.state_memory < 1:
             raise ValueError(f"state_memory must lie in [0, 1), got {self.state_memory}")
         positive = ["num_prompts", "max_prompt_tokens", "max_new_tokens", "max_steps", "micro_batch_prompts"]

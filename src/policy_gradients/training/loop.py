@@ -49,6 +49,7 @@ from policy_gradients.training.curriculum import ToleranceCurriculum
 from policy_gradients.training.objective import batch_advantages, loss_per_token
 from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.run_folder import RunFolder
+from policy_gradients.training.sharding import average_replicated, clip_shares, parameter_groups, shard_blocks, whole
 from policy_gradients.training.signals import end_scored, measure, summarise
 from policy_gradients.training.sources import excerpts_of, resolve
 from policy_gradients.training.state_credit import (
@@ -224,6 +225,10 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
         raise ValueError(
             f"num_prompts={config.num_prompts} does not divide among {accelerator.num_processes} processes"
         )
+    if config.sharded and accelerator.num_processes == 1:
+        raise ValueError(
+            "sharded needs several processes: torchrun --standalone --nproc_per_node N -m policy_gradients …"
+        )
     rule = parse_rule(config.rule)
     excerpts, _ = excerpts_of(config, "train")
     model, tokenizer = load_model(config.model)
@@ -237,14 +242,19 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
     critic = make_critic(config.critic, model)
     if config.gradient_checkpointing:
         recompute_blocks(model)
+    if config.sharded:
+        for each in (model.to(accelerator.device), reference):
+            shard_blocks(each, accelerator.device)
     scorer = CompletionScorer(model, critic=critic)
     optimizer = torch.optim.AdamW(
-        [p for p in scorer.parameters() if p.requires_grad],
+        parameter_groups(p for p in scorer.parameters() if p.requires_grad),
         lr=config.learning_rate,
         betas=(0.9, config.adam_beta2),
         weight_decay=config.weight_decay,
     )
-    scorer, optimizer = accelerator.prepare(scorer, optimizer)
+    # as for evaluation: no DDP around what is in shares
+    scorer = accelerator.prepare_model(scorer, evaluation_mode=config.sharded)
+    optimizer = accelerator.prepare_optimizer(optimizer)
     curriculum = None
     if config.curriculum and reward_function is None and find_part(rule, ExactLength):
         start = config.start_tolerance
@@ -352,15 +362,16 @@ def sample_batch(run: Run, step: int) -> Rollout:
     chosen = prompt_indices(len(run.prompts), config.num_prompts, step, config.seed)[mine]
     uniforms = sampling_uniforms(config.num_prompts * config.num_generations, config.max_new_tokens, step, config.seed)
     rows = slice(mine.start * config.num_generations, mine.stop * config.num_generations)
-    return generate(
-        run.model,
-        [run.prompts[i] for i in chosen],
-        config.num_generations,
-        uniforms[rows],
-        end_token_ids(run.model, run.tokenizer),
-        run.tokenizer.pad_token_id,
-        config.temperature,
-    )
+    with whole(run.model) if config.sharded else nullcontext():
+        return generate(
+            run.model,
+            [run.prompts[i] for i in chosen],
+            config.num_generations,
+            uniforms[rows],
+            end_token_ids(run.model, run.tokenizer),
+            run.tokenizer.pad_token_id,
+            config.temperature,
+        )
 
 
 def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, float], TokenScores]:
@@ -393,7 +404,7 @@ def update_policy(run: Run, batch: Batch, watch: Stopwatch) -> tuple[dict[str, f
             }  # fmt: skip
         measured += rows
         with watch.part("optimizer"):
-            norms.append(accelerator.clip_grad_norm_(run.scorer.parameters(), config.max_grad_norm).item())
+            norms.append(_clip_gradients(run).item())
             if math.isfinite(norms[-1]) or accelerator.scaler is not None:
                 run.optimizer.step()  # with fp16's scaler, which skips an overflow itself and then lowers its scale
             else:
@@ -458,6 +469,15 @@ def _backward(
         accelerator.backward(loss * accelerator.num_processes)
     sampled[first] = Sampled(old.detach(), reference_hidden if update + 1 < config.updates_per_batch else None)
     return measure(scores, losses, loss, piece.rollout, update, config)
+
+
+def _clip_gradients(run: Run) -> Tensor:
+    """To norm `max_grad_norm`, once every process has those of the global batch; the norm before."""
+    parameters, most = list(run.scorer.parameters()), run.config.max_grad_norm
+    if not run.config.sharded:
+        return run.accelerator.clip_grad_norm_(parameters, most)
+    average_replicated(parameters)
+    return clip_shares(parameters, most)
 
 
 def _halved(run: Run, size: int) -> int:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from policy_gradients.language.adapters import merge_adapters
 from policy_gradients.training.config import TrainConfig, load_config, save_config
+from policy_gradients.training.sharding import gathered, share_like
 
 if TYPE_CHECKING:
     from policy_gradients.training.loop import Run
@@ -74,11 +75,16 @@ class RunFolder:
             ValueError: it cannot be written; what was there before stays.
         """
         run.accelerator.wait_for_everyone()
+        if not (run.accelerator.is_main_process or run.config.sharded):  # of shares, every process has to give its own
+            return
+        weights, optimizer = _trained_weights(run.model), _optimizer_state(run.optimizer)
         if not run.accelerator.is_main_process:
             return
         target = self.path / f"checkpoint-{step:06d}"
         try:
             partial = _fresh(target)
+            save_file(weights, partial / "model.safetensors")
+            torch.save(optimizer, partial / "optimizer.pt")
             self._write_checkpoint(run, step, partial)
             _flush(self.path / METRICS)  # a checkpoint is worth no more than the metrics before it
             _put(partial, target)
@@ -94,14 +100,12 @@ class RunFolder:
             _remove(old)
 
     def _write_checkpoint(self, run: "Run", step: int, partial: Path) -> None:
-        """Everything that a resumed run needs, into an empty folder."""
-        save_file(_trained_weights(run.model), partial / "model.safetensors")
+        """What a resumed run needs beside the policy's weights and its optimiser, which are there already."""
         if run.critic is not None:
             save_file(_trained_weights(run.critic), partial / "critic.safetensors")
         if run.state_values is not None:
             tables = {"counts": run.state_values.counts, "sums": run.state_values.sums}  # of either kind of values
             save_file(tables, partial / "state_values.safetensors")
-        torch.save(run.optimizer.state_dict(), partial / "optimizer.pt")
         scaler = run.accelerator.scaler
         if scaler is not None:
             torch.save(scaler.state_dict(), partial / "scaler.pt")
@@ -144,7 +148,8 @@ class RunFolder:
                 scaler.load_state_dict(torch.load(last / "scaler.pt", weights_only=True))
             if missing := {name for name, _ in run.model.named_parameters()} ^ weights.keys():
                 raise ValueError(f"it lacks, or has no use for, the weights {sorted(missing)[:3]}")
-            run.model.load_state_dict(weights, strict=False)  # tied weights have a second name there
+            own = {name: share_like(weights[name], weight) for name, weight in run.model.named_parameters()}
+            run.model.load_state_dict(own, strict=False)  # tied weights have a second name there
             if run.critic is not None:
                 run.critic.load_state_dict(load_file(last / "critic.safetensors"))
             if run.state_values is not None:
@@ -152,6 +157,8 @@ class RunFolder:
                 run.state_values.counts.copy_(tables["counts"])
                 run.state_values.sums.copy_(tables["sums"])
             run.optimizer.load_state_dict(optimizer)
+            for weight, moments in run.optimizer.state.items():
+                moments.update({name: share_like(moment, weight) for name, moment in moments.items()})
         except Exception as error:  # safetensors, pickle and json each raise their own kinds
             raise ValueError(
                 f"checkpoint {last} is damaged ({type(error).__name__}: {error}); delete it to go back one"
@@ -168,10 +175,12 @@ class RunFolder:
     def save_model(self, run: "Run") -> None:
         """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it."""
         run.accelerator.wait_for_everyone()
+        sharded = run.config.sharded
+        weights = {name: gathered(weight) for name, weight in run.model.state_dict().items()} if sharded else None
         if run.accelerator.is_main_process:
             merge_adapters(run.model)
             partial = _fresh(self.path / MODEL)
-            run.model.save_pretrained(partial)
+            run.model.save_pretrained(partial, state_dict=weights)
             run.tokenizer.save_pretrained(partial)
             _put(partial, self.path / MODEL)
 
@@ -230,7 +239,13 @@ def _remove(folder: Path) -> None:
 
 def _trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     # tied weights share storage, which safetensors refuses: keep each once
-    return {name: p.detach().cpu().contiguous() for name, p in module.named_parameters()}
+    return {name: gathered(p) for name, p in module.named_parameters()}
+
+
+def _optimizer_state(optimizer: Any) -> dict[str, Any]:
+    state = optimizer.state_dict()
+    moments = {index: {name: gathered(m) for name, m in kept.items()} for index, kept in state["state"].items()}
+    return {**state, "state": moments}
 
 
 def _flush(path: Path) -> None:
