@@ -72,10 +72,13 @@ def completion_browser(completions: Sequence[Marked], **start: Any) -> Explorer:
         chosen = [c for c in completions if KINDS[kind](c.get("after", c))]
         if not chosen:
             return Card(f"None of {len(completions)} completions are {kind}.", "", {})
-        entry = chosen[(number - 1) % len(chosen)]  # the slider is as long as all of them
+        place = -(
+            -number * len(chosen) // len(completions)
+        )  # the slider is as long as all of them: its end is the last
+        entry = chosen[place - 1]
         sides = {name: entry[name] for name in ("before", "after") if name in entry} or {"": entry}
-        of = f"{(number - 1) % len(chosen) + 1} of {len(chosen)}"
-        return Card(f"Completion {of}" + (f", {kind}" if kind != "all" else ""), entry.get("excerpt", ""), sides)
+        title = f"Completion {place} of {len(chosen)}" + (f", {kind}" if kind != "all" else "")
+        return Card(title, entry.get("excerpt", ""), sides)
 
     controls = {
         "number": Control("completion", tuple(range(1, len(completions) + 1)), 1),
