@@ -163,6 +163,17 @@ def test_a_mistake_on_most_of_the_failing_inputs_is_offered_as_a_guess():
     assert "wrong in" in verdict.message
 
 
+def test_of_two_mistakes_the_one_in_the_values_is_named_first():
+    entry = find("reinforce_loss")
+
+    def two(log_probs, rewards):  # the minus is forgotten, and so is the detach
+        return (log_probs * rewards).mean()
+
+    verdict = grade(entry, two)
+    assert verdict.message.startswith("The sign is flipped") and "It is not the only one" in verdict.message
+    assert grade(entry, lambda log_probs, rewards: -two(log_probs, rewards)).message.startswith("The value is right")
+
+
 def test_the_random_state_is_left_alone_and_a_check_repeats():
     def noisy(x):
         return 2 * x + torch.randn_like(x)

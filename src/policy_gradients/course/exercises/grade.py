@@ -64,12 +64,13 @@ def grade(exercise: Exercise, function: Function) -> Verdict:
         wrong = [i for i, fault in enumerate(faults) if fault]
         if not wrong:
             return _on_the_accelerator(exercise, function, cases) or Verdict("correct", _praise(exercise, cases, right))
-        recognised, always = _recognise(exercise, cases, mine, wrong)
+        recognised, where_seen = _recognise(exercise, cases, mine, right, wrong)
 
     raised = next((i for i in wrong if mine[i].error and not right[i].error), None)
     worst = wrong[0] if raised is None else raised
-    case = ("smallest input at which it fails", _written_case(exercise, cases[worst]))
-    said = [recognised] if recognised and always else []
+    smallest = "smallest input at which it fails" if raised is None else "smallest input at which it raises"
+    case = (smallest, _written_case(exercise, cases[worst]))
+    said = [recognised] if where_seen in ("everywhere", "values") else []
     if raised is not None:
         error = mine[raised].error
         said.insert(0, f"{type(error).__name__}: {error}")
@@ -80,7 +81,9 @@ def grade(exercise: Exercise, function: Function) -> Verdict:
         if not said:
             said = [faults[worst], *_relation(mine, right, wrong)]
         shown = (case, *_side_by_side(exercise, cases[worst], mine[worst], right[worst]))
-    if recognised and not always:
+    if where_seen == "values":
+        said.append("It is not the only one: with this mended, the next check will show another.")
+    if where_seen == "inputs":
         said.append(f"On some inputs it looks like this: {recognised}")
     outcome: Outcome = "incorrect" if raised is None else "error in your code"
     return Verdict(outcome, "\n".join(said), shown, recognised)
@@ -256,19 +259,32 @@ def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+Seen = Literal["everywhere", "values", "inputs"]
+
+
 def _recognise(
-    exercise: Exercise, cases: Sequence[Case], mine: Sequence[Response], wrong: Sequence[int]
-) -> tuple[str | None, bool]:
-    """The planted mistake that this answer makes: on all inputs, else on most of those that fail; (message, on all)."""
-    likely: dict[str, int] = {}
+    exercise: Exercise, cases: Sequence[Case], mine: Sequence[Response], right: Sequence[Response], wrong: Sequence[int]
+) -> tuple[str | None, Seen | None]:
+    """The planted mistake that this answer makes: everywhere, else in all its values, else on most of the inputs that
+    fail; (message, where)."""
+    in_values, likely = None, dict[str, int]()
+    off = [i for i in wrong if not _alike_in_value(mine[i], right[i])]
     for message, mistaken in exercise.mistakes.items():
         theirs = [respond(mistaken, case) for case in cases]
         alike = [_alike(exercise, *three) for three in zip(cases, mine, theirs, strict=True)]
         if all(alike):
-            return message, True
+            return message, "everywhere"
+        if off and all(_alike_in_value(*pair) for pair in zip(mine, theirs, strict=True)):
+            in_values = in_values or message
         likely[message] = sum(alike[i] for i in wrong)
+    if in_values:
+        return in_values, "values"
     best = max(likely, key=likely.__getitem__)
-    return (best, False) if 2 * likely[best] > len(wrong) else (None, False)
+    return (best, "inputs") if 2 * likely[best] > len(wrong) else (None, None)
+
+
+def _alike_in_value(mine: Response, theirs: Response) -> bool:
+    return not (mine.error or theirs.error) and _difference(mine.value, theirs.value) is None
 
 
 def _alike(exercise: Exercise, case: Case, mine: Response, theirs: Response) -> bool:

@@ -72,9 +72,7 @@ def completion_browser(completions: Sequence[Marked], **start: Any) -> Explorer:
         chosen = [c for c in completions if KINDS[kind](c.get("after", c))]
         if not chosen:
             return Card(f"None of {len(completions)} completions are {kind}.", "", {})
-        place = -(
-            -number * len(chosen) // len(completions)
-        )  # the end of the slider is the last of them
+        place = -(-number * len(chosen) // len(completions))  # the end of the slider is the last of them
         entry = chosen[place - 1]
         sides = {name: entry[name] for name in ("before", "after") if name in entry} or {"": entry}
         title = f"Completion {place} of {len(chosen)}" + (f", {kind}" if kind != "all" else "")
