@@ -654,8 +654,9 @@ for report in reports[:1]:
 #
 # - **Characters are out of its sight.** A token has three or four of them, and little in its hidden states says how
 #   many. The rule asks for 10 characters here, not for 64.
-# - **There was nothing to average.** Not one of 2,000 samples of its reference passes, so means of rewards are zeros. But the policy states the chance of *every* next token. Summed over tokens that change the state alike, these
-#   are transition probabilities, and with what each end earns the Bellman equation gives V from them: policy
+# - **There was nothing to average.** Two of 20,000 samples of its reference pass, so means of rewards are zeros. But
+#   the policy states the chance of *every* next token. Summed over tokens that change the state alike, these are
+#   transition probabilities, and with what each end earns the Bellman equation gives V from them: policy
 #   evaluation, in which a chance of one in a million counts (`TransitionValues`).
 # - **The first success took all.** Where π is next to nothing, a token's gradient, π (Q − V), is nothing, however good
 #   it is. What passed first soon was the only answer: 100 % strict, and one text.
@@ -682,8 +683,8 @@ Table(["objective", "pull on the logit of the lost answer"], pulls)
 
 # %% [markdown]
 # The loss of `--preset smollm2` has both: the gradient of Σ π Q, which gambles where the model is not sure how long the
-# text is, and the projection, which keeps alive whatever is good. The runs below took 12 to 13 minutes each, on one of two
-# shared CPU cores, three at a time.
+# text is, and the projection, which keeps alive whatever is good. The runs below took 17 to 18 minutes each, on one of two
+# shared CPU cores, three or four jobs at a time.
 
 # %%
 smollm2 = sorted(Path("..", "results", "smollm2").glob("seed-*/report.json"))
@@ -714,10 +715,14 @@ Table(["before", "after", "passes"], rows)
 #
 # **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and
-# needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. The divergence allowed
-# only so much, and of what it allowed the policy kept nearly everything. A reward is what you wrote, not what you meant.
-# And look at the last row of the table: plain text became three to five times as perplexing. Nothing priced that;
-# `prompt_kl_weight` would, as it does for `tiny`.
+# needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. A few of the hundred
+# are a digit and nine spaces: they pass, too. The divergence allowed only so much, and of what it allowed the policy
+# kept nearly everything. A reward is what you wrote, not what you meant.
+#
+# **And what else did it change?** Look at the last row of the table: plain text has become a fifth more perplexing. In
+# the same runs without `prompt_kl_weight` it was three to five times, with the same pass rate and variety: everything
+# that is not priced is for sale. Thirty times the preset's price, on the other hand, left 30 % strict after the same 75
+# steps. The README has the whole row of prices.
 
 # %% [markdown]
 # ## 10. What the recipe said, and what is done here instead
