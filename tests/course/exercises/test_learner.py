@@ -126,6 +126,13 @@ def test_the_card_takes_text_and_ground_from_the_page(shown):
     assert "incorrect" in shown[0][0]["text/html"] and "correct" in shown[1][0]["text/html"]
 
 
+def test_words_in_asterisks_are_stressed_and_products_are_not(shown):
+    page.card("✗", "Stress", "The *mean score* of `a*b*c`, not n * x * y or 2*x*y.")
+    [(data, _)] = shown
+    assert "The <em>mean score</em> of <code>a*b*c</code>, not n * x * y or 2*x*y." in data["text/html"]
+    assert "The *mean score* of `a*b*c`" in data["text/plain"]
+
+
 def test_a_learners_text_cannot_break_the_page(shown):
     def leave_one_out(rewards):
         raise ValueError("<b>&`x`")

@@ -23,7 +23,7 @@ def card(
     foot: str = "",
     facts: dict[str, Any] | None = None,
 ) -> None:
-    """Show a heading, sentences with `code` in backquotes (a line break starts a paragraph), and labelled code."""
+    """Show a heading, sentences with `code` and *stress* (a line break starts a paragraph), and labelled code."""
     shown = list(shown)
     plain = [f"{mark} {heading}", *filter(None, text.split("\n"))]
     for label, code in shown:
@@ -44,9 +44,12 @@ def card(
 
 def _inline(text: str) -> str:
     pieces = re.split(r"`([^`]+)`", text)
-    return "".join(
-        f"<code>{html.escape(p)}</code>" if i % 2 else html.escape(p, quote=False) for i, p in enumerate(pieces)
-    )
+    return "".join(f"<code>{html.escape(p)}</code>" if i % 2 else _stressed(p) for i, p in enumerate(pieces))
+
+
+def _stressed(text: str) -> str:
+    """With *words* in asterisks stressed; a product, n * x or n*x, stays one."""
+    return re.sub(r"(?<![\w*])\*(\w[^*]*)\*(?![\w*])", r"<em>\1</em>", html.escape(text, quote=False))
 
 
 def _block(code: str) -> str:
