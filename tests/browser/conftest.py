@@ -135,6 +135,7 @@ class Page:
 
     def dark(self, dark: bool) -> None:
         self.command("apputils:change-theme", theme=f"JupyterLab {'Dark' if dark else 'Light'}")
+        self.tab.wait_for_selector("#jupyterlab-splash", state="detached")  # it covers the page while a theme loads
 
 
 def _chromium() -> str | None:

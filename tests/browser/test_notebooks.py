@@ -5,7 +5,6 @@ Screenshots are left in pytest's temporary folder; `--basetemp DIR` says where t
 
 import ast
 import inspect
-import os
 import re
 import textwrap
 from pathlib import Path
@@ -20,9 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REPORT = ROOT / "results" / "tiny" / "seed-0" / "report.json"
-IMPORT = "from policy_gradients.course.exercises import"
 WIDGET = re.compile(r"^\w+_(board|browser|explorer)\(", re.MULTILINE)  # with sliders: not the twin that `show` draws
-EVERYTHING = "POLICY_GRADIENTS_BROWSER" in os.environ  # run the notebooks without widgets, too: minutes more
 MINUTES = 10  # for all cells of one notebook, on a busy machine
 
 
@@ -65,17 +62,12 @@ def what_it_needs(node: ast.AST, space: dict, found: dict[str, str]) -> dict[str
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_its_exercise_answers(path: Path, opened, tmp_path):
-    """Whole, if it has a widget; of the others, whose cells `tools/nb.py prove` runs, the cell that imports."""
     page, (sources, failing) = opened(path), code_cells(path)
     assert len(page.errors()) == failing, "as stored"
-    if EVERYTHING or any(WIDGET.search(source) for source in sources):
-        heights = page.run_all(60 * MINUTES)
-        jumps = {sources[n]: seen for n, seen in heights.items() if "LivePlot(" in sources[n] and len(seen) > 1}
-        assert not jumps, "the page jumps while these cells draw"
-        assert heights and not page.mute_pictures(), "a picture without alt text"
-    else:
-        page.execute(next(number for number, source in enumerate(sources) if IMPORT in source))
-    page.wait_idle(60 * MINUTES)
+    heights = page.run_all(60 * MINUTES)
+    jumps = {sources[n]: seen for n, seen in heights.items() if "LivePlot(" in sources[n] and len(seen) > 1}
+    assert not jumps, "the page jumps while these cells draw"
+    assert heights and not page.mute_pictures(), "a picture without alt text"
     for number, source in enumerate(sources):
         if WIDGET.search(source):
             assert page.move_controls(number), f"no controls under\n{source}"
