@@ -111,10 +111,8 @@ class _ScoreTokens(torch.autograd.Function):
         credit: StateCredit | None,
     ) -> tuple[Tensor, ...]:
         device = hidden.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        ctx.temperature, ctx.size, ctx.credit, ctx.master_dtype = temperature, size, credit, head.dtype
-        # cast once, not for every chunk, and not again in the backward pass
-        head, reference_head = (None if each is None else each.to(dtype) for each in (head, reference_head))
+        ctx.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        ctx.temperature, ctx.size, ctx.credit = temperature, size, credit
         arguments = (head, actions, reference_hidden, reference_head)
         with torch.autocast(device, enabled=False):
             columns = [_scores(hidden, *arguments, rows, ctx) for rows in _chunks(len(hidden), size)]
@@ -128,14 +126,15 @@ class _ScoreTokens(torch.autograd.Function):
     def backward(
         ctx: Any, a: Tensor, b: Tensor, c: Tensor, _: Tensor, d: Tensor, e: Tensor, __: Tensor
     ) -> tuple[Tensor | None, ...]:
-        (hidden, head), parts = ctx.saved_tensors[:2], []
-        head_gradient = torch.zeros_like(head, dtype=ctx.master_dtype) if ctx.needs_input_grad[1] else None
+        hidden, head = ctx.saved_tensors[:2]
+        low, parts = head.to(ctx.dtype), []
+        head_gradient = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in _chunks(len(hidden), ctx.size):
                 gradient = _logit_gradient(ctx, rows, a, b, c, d, e)
-                parts.append((gradient @ head).to(hidden.dtype))
+                parts.append((gradient @ low).to(hidden.dtype))
                 if head_gradient is not None:
-                    head_gradient += gradient.T @ hidden[rows].to(head.dtype)
+                    head_gradient += gradient.T @ hidden[rows].to(ctx.dtype)
         return torch.cat(parts), head_gradient, *[None] * 6
 
 
@@ -149,7 +148,7 @@ def _scores(
     ctx: Any,
 ) -> tuple[Tensor, ...]:
     """What `score_tokens` returns, of one chunk; zeros where there is nothing to say."""
-    log_pi = _log_softmax(hidden[rows], head, ctx.temperature)
+    log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
     log_prob = log_pi.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
     pi = log_pi.exp()
     negative_entropy, gain, projection = _dot(pi, log_pi), torch.zeros_like(log_prob), torch.zeros_like(log_prob)
@@ -165,7 +164,7 @@ def _scores(
         return log_prob, -negative_entropy, torch.zeros_like(log_prob), log_prob, gain, projection, kinds
     projected = values is not None and credit.projection_temperature is not None
     log_pi = log_pi[known] if projected else None  # else let go, before the reference's takes as much
-    log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature)
+    log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
     chosen = log_ref.gather(1, actions[rows].unsqueeze(1)).squeeze(1)
     kl = negative_entropy - _dot(pi, log_ref)
     if projected:
@@ -187,13 +186,13 @@ def _logit_gradient(ctx: Any, rows: slice, a: Tensor, b: Tensor, c: Tensor, d: T
     if reference_hidden is None:
         c = torch.zeros_like(c)
     a, b, c, d, e, entropy, kl, gain = (x[rows].unsqueeze(1) for x in (a, b, c, d, e, entropy, kl, gain))
-    log_pi = _log_softmax(hidden[rows], head, ctx.temperature)
+    log_pi = _log_softmax(hidden[rows], head, ctx.temperature, ctx.dtype)
     pi = log_pi.exp()
     gradient = log_pi.mul_(c - b)
     values, q = _values(ctx, rows), None
     known = slice(0 if values is None else len(values))
     if reference_hidden is not None:
-        log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature)
+        log_ref = _log_softmax(reference_hidden[rows], reference_head, ctx.temperature, ctx.dtype)
         if values is not None and ctx.credit.projection_temperature is not None:
             q = soft_target(log_ref[known], values, ctx.credit.projection_temperature).exp_()
         gradient.sub_(log_ref.mul_(c))
@@ -203,16 +202,16 @@ def _logit_gradient(ctx: Any, rows: slice, a: Tensor, b: Tensor, c: Tensor, d: T
     if q is not None:
         gradient[known] += (pi[known] - q).mul_(e[known])
     gradient.scatter_add_(1, actions[rows].unsqueeze(1), a)
-    return gradient.div_(ctx.temperature).to(head.dtype)
+    return gradient.div_(ctx.temperature).to(ctx.dtype)
 
 
 def _chunks(count: int, size: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, count, size)]
 
 
-def _log_softmax(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
-    """(tokens, vocabulary), float32: products in the head's precision, normalised in float32."""
-    logits = (hidden.to(head.dtype) @ head.T).float()
+def _log_softmax(hidden: Tensor, head: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
+    """(tokens, vocabulary), float32: products in `dtype`, normalised in float32."""
+    logits = (hidden.to(dtype) @ head.to(dtype).T).float()
     if temperature != 1:
         logits = logits.div_(temperature)
     return logits.sub_(logits.logsumexp(1, keepdim=True))
