@@ -463,7 +463,7 @@ print(f"from 5000 samples: cosine to F⁻¹∇J {torch.cosine_similarity(w_few, 
 #
 # They look for x with F x = g step by step: each product F·v tells how the error bends along one more direction,
 # and no direction that has been dealt with is spoilt by a later one. After k products x is the best
-# there is in the span of g, Fg, …, F^{k−1}g.
+# there is in the span of $g, Fg, \dots, F^{k-1}g$.
 
 # %% [markdown]
 # **Exercise: F times a vector, without F** (★★, 10 min). Where do the brackets go?
