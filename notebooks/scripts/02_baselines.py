@@ -450,9 +450,9 @@ print(f"learned V as a baseline: bias {moments.bias(round_trip.gradient):.0e}, v
 # This is GAE (Schulman et al. 2015). λ = 1 telescopes to Gₜ − V(sₜ), Monte Carlo. λ = 0 is δₜ alone, TD.
 #
 # Read δ as a surprise: what came, and what is now expected, less what had been. An action is credited with
-# the surprises after it, fading by γλ per step. With λ = 1 none fades, and the V in between cancel in pairs: each is
-# added by one δ and taken away by the next. So a wrong V cannot hurt. With λ < 1 they do not quite cancel, and the
-# critic's errors stay; but so much less of the far future's luck comes in.
+# the surprises after it, fading by γλ per step. With λ = 1 only the discount is left, and the V in between cancel in pairs:
+# each is added by one δ and taken away by the next. The first V alone remains, a baseline: so a wrong V cannot bias. With
+# λ < 1 they do not quite cancel, and the critic's errors stay; but so much less of the far future's luck comes in.
 
 # %% [markdown]
 # **Exercise: GAE(γ, λ)** (★★★, 25 min). Episodes that end: after the last step V is 0.

@@ -135,6 +135,9 @@ Table(["", "a step of 0.1 in μ, in σ", "its KL, nats", "chance that a throw of
 # $$0=\nabla^2\sum_a\pi=\sum_a\pi\,(\nabla^2\log\pi+\psi\,\psi^\top)
 # \quad\Rightarrow\quad F=-\mathbb E[\nabla^2\log\pi]=\mathbb E[\psi\,\psi^\top].$$
 #
+# (−E[∇²log π] is the curvature of KL(π ‖ π′), the other way round. In KL(π′ ‖ π) the weights π′ move as well, and it
+# is 2 E[ψψᵀ] + E[∇²log π]: the same F.)
+#
 # Read the right-hand side as a sum over directions: $d^\top F d=\mathbb E[(\psi^\top d)^2]$. A step is
 # costly if it changes the log-probs of what the policy does *often*, in either direction.
 # And it takes scores alone, which REINFORCE has computed anyway.
@@ -462,8 +465,8 @@ print(f"from 5000 samples: cosine to F⁻¹∇J {torch.cosine_similarity(w_few, 
 # Half a billion parameters make a matrix of 2·10¹⁷ numbers. But conjugate gradients need only products F·v.
 #
 # They look for x with F x = g step by step: each product F·v tells how the error bends along one more direction,
-# and no direction that has been dealt with is spoilt by a later one. After k products x is the best
-# there is in the span of $g, Fg, \dots, F^{k-1}g$.
+# and no direction that has been dealt with is spoilt by a later one. After k products x is, by
+# the measure of F, the best there is in the span of $g, Fg, \dots, F^{k-1}g$.
 
 # %% [markdown]
 # **Exercise: F times a vector, without F** (★★, 10 min). Where do the brackets go?

@@ -56,6 +56,9 @@ FITTED = {
 }
 
 
+SHARED = {"sharded": True, "max_grad_norm": 0.01}  # so small that every gradient is clipped
+
+
 def number_of_e(completions):
     """A dense reward that a random model can earn."""
     return [float(c.text.count("e")) for c in completions]
@@ -354,7 +357,7 @@ def in_processes(count, config, folder, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, FITTED, {"sharded": True}], ids=["returns", "transitions", "sharded"])
+@pytest.mark.parametrize("more", [{}, FITTED, SHARED], ids=["returns", "transitions", "sharded"])
 def test_two_processes_equal_one(config, more, tmp_path):
     # a random model earns nothing: the bonus makes sure that there is a gradient to agree on
     config = preset("tiny", **{**config.__dict__, "entropy_weight": 0.1, **more})
@@ -382,12 +385,15 @@ def test_a_model_in_shares_resumes_exactly(config, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_shares_need_somebody_to_share_with(config, tmp_path):
+def test_shares_need_somebody_to_share_with(config, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="several processes: torchrun"):
         train(dataclasses.replace(config, sharded=True), tmp_path / "run", progress=False)
     for more in ({"lora_rank": 4}, {"precision": "fp16"}):
         with pytest.raises(ValueError, match="sharded goes without"):
             dataclasses.replace(config, sharded=True, **more)
+    monkeypatch.setattr(loop, "choose_precision", lambda device: "fp16")
+    with pytest.raises(ValueError, match="bf16 or no: fp16's gradient scaler"):
+        prepare(dataclasses.replace(config, sharded=True, precision="auto"))
 
 
 @pytest.mark.slow

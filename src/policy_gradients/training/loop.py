@@ -225,6 +225,8 @@ def prepare(config: TrainConfig, reward_function: RewardFunction | None = None) 
         raise ValueError(
             f"num_prompts={config.num_prompts} does not divide among {accelerator.num_processes} processes"
         )
+    if config.sharded and accelerator.mixed_precision == "fp16":  # what `auto` comes to on an older GPU
+        raise ValueError("sharded goes with precision bf16 or no: fp16's gradient scaler does not know of shares")
     if config.sharded and accelerator.num_processes == 1:
         raise ValueError(
             "sharded needs several processes: torchrun --standalone --nproc_per_node N -m policy_gradients …"

@@ -83,9 +83,7 @@ class RunFolder:
         target = self.path / f"checkpoint-{step:06d}"
         try:
             partial = _fresh(target)
-            save_file(weights, partial / "model.safetensors")
-            torch.save(optimizer, partial / "optimizer.pt")
-            self._write_checkpoint(run, step, partial)
+            self._write_checkpoint(run, step, partial, weights, optimizer)
             _flush(self.path / METRICS)  # a checkpoint is worth no more than the metrics before it
             _put(partial, target)
         except (OSError, RuntimeError, SafetensorError) as error:  # on a full disk each library raises its own
@@ -99,8 +97,12 @@ class RunFolder:
         for old in set(self.checkpoints()) - kept:
             _remove(old)
 
-    def _write_checkpoint(self, run: "Run", step: int, partial: Path) -> None:
-        """What a resumed run needs beside the policy's weights and its optimiser, which are there already."""
+    def _write_checkpoint(
+        self, run: "Run", step: int, partial: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, Any]
+    ) -> None:
+        """Everything that a resumed run needs, into an empty folder."""
+        save_file(weights, partial / "model.safetensors")
+        torch.save(optimizer, partial / "optimizer.pt")
         if run.critic is not None:
             save_file(_trained_weights(run.critic), partial / "critic.safetensors")
         if run.state_values is not None:

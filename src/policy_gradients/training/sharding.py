@@ -82,7 +82,8 @@ def gathered(value: Tensor) -> Tensor:
 
 
 def share_like(value: Tensor, like: Tensor) -> Tensor:
-    """This process's share of a whole value, as `like` is one; the value itself if `like` is whole."""
+    """This process's share of a whole value, as `like` is one; the value itself if `like` is whole, or if it is of
+    another shape, as Adam's count of steps is."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)

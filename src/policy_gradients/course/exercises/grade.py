@@ -267,7 +267,8 @@ def _recognise(
 ) -> tuple[str | None, Seen | None]:
     """The planted mistake that this answer makes: everywhere, else in all its values, else on most of the inputs that
     fail; (message, where)."""
-    in_values, likely = None, dict[str, int]()
+    in_values: str | None = None
+    likely: dict[str, int] = {}
     off = [i for i in wrong if not _alike_in_value(mine[i], right[i])]
     for message, mistaken in exercise.mistakes.items():
         theirs = [respond(mistaken, case) for case in cases]
