@@ -35,7 +35,7 @@
 # | tier | model | to read | to run this notebook | state |
 # | --- | --- | --- | --- | --- |
 # | `tiny` | a small `Qwen2` model, pretrained by this repository, shipped in the package | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
-# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 30 min | 7 min on one CPU core | measured on CPUs; its full runs are in section 9 |
+# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 30 min | 12 min on one CPU core, beside other jobs | measured on CPUs; its full runs are in section 9 |
 # | `gpt2`, `qwen` | gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | – | presets to start from; not measured to the end yet, so no minutes are promised |
 #
 # **Needs**: the policy gradient ∇J = E[A ∇log π] and the idea of a baseline. No GPU, and, once installed, no network.
