@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import importlib
 import json
 import logging
 import sys
@@ -41,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train_parser(commands: Any) -> None:
-    from policy_gradients.training.config import PRESETS, TrainConfig
+    from policy_gradients.training.presets import PRESETS
 
-    train = commands.add_parser("train", help="train a policy against the rule")
+    train = commands.add_parser("train", help="train a policy on a task")
     train.add_argument(
         "--preset", default="tiny", help=f"model tier and its settings: {', '.join(PRESETS)} (default: tiny)"
     )
@@ -52,60 +51,120 @@ def _train_parser(commands: Any) -> None:
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output-dir, exactly")
     train.add_argument(
-        "--reward-function", metavar="MODULE:NAME", help="train on your own reward; reports keep the rule"
+        "--allow-changed-task",
+        action="store_true",
+        help="resume although rows, template or reward have changed; logged",
     )
     train.add_argument("--no-progress", action="store_true", help="no progress bar")
-    _add_settings(train, TrainConfig, "settings (default: the preset's)")
+    _add_task_options(train)
+    _add_train_settings(train)
     train.set_defaults(run=_train)
+
+
+def _add_task_options(parser: argparse.ArgumentParser) -> None:
+    """A task of one's own, instead of a rule."""
+    own = parser.add_argument_group("a task of your own (instead of a rule)")
+    own.add_argument("--task", dest="task_file", metavar="FILE.py", help="a file that defines `task` (RewardTask)")
+    own.add_argument("--dataset", metavar="FILE", help="rows: JSON lines, CSV, Parquet, a saved folder, or a hub id")
+    own.add_argument("--heldout-dataset", metavar="FILE", help="rows for evaluate [one in ten of --dataset]")
+    own.add_argument(
+        "--instruction", metavar="TEMPLATE", help="prompt over a row's columns, such as 'Solve {question}'"
+    )
+    own.add_argument(
+        "--reward-function",
+        dest="reward_functions",
+        action="append",
+        metavar="FILE.py:NAME",
+        help="your reward, (prompts, completions, **columns) → a number each, as for TRL; several times: their sum",
+    )
+    own.add_argument(
+        "--reward-weight", dest="reward_weights", action="append", type=float, metavar="W", help="of each, in order [1]"
+    )
+    own.add_argument(
+        "--pass-at", type=float, metavar="R", help="a completion passes, in reports, from this reward on [1]"
+    )
+
+
+_OWN = ("task_file", "dataset", "heldout_dataset", "instruction", "reward_functions", "reward_weights", "pass_at")
+
+
+def _add_train_settings(parser: argparse.ArgumentParser) -> None:
+    """One option for each setting, in groups, with its docstring as help."""
+    from policy_gradients.training import config
+
+    groups = {
+        "what is trained on": ("model", "seed", "num_prompts", "num_generations", "max_prompt_tokens",
+                               "max_new_tokens", "temperature", "max_steps", "stop_above"),
+        "the rule": _names(config.RuleTask),
+        "its curriculum": ("curriculum", *_names(config.Curriculum)),
+        "credit": ("credit", "critic", "updates_per_batch", "aggregation"),
+        "credit completion: groups": _names(config.ByGroup),
+        "credit completion: a critic": [n for n in _names(config.ByCritic) if n != "critic"],
+        "credit state": [n for n in _names(config.ByState) if n != "updates_per_batch"],
+        "several updates a batch": [n for n in _names(config.Clip) if n != "updates_per_batch"],
+        "divergence from the reference": (*_names(config.KlPenalty), "projection_weight", "prompt_kl_weight"),
+        "entropy": ("entropy_schedule", *_names(config.TargetEntropy)),
+        "optimiser": ("learning_rate", "final_learning_rate", "warmup_steps", "weight_decay", "adam_beta2",
+                      "max_grad_norm", "frozen_layers", "lora_rank"),
+        "machine and folder": ("precision", "micro_batch_prompts", "gradient_checkpointing", "sharded", "save_every",
+                               "keep_checkpoints"),
+    }  # fmt: skip
+    settings = config.flat_settings()
+    for title, names in groups.items():
+        group = parser.add_argument_group(f"{title} (default: the preset's)")
+        for name in names:
+            _add_setting(group, name, *settings[name])
+
+
+def _names(record: type) -> list[str]:
+    """The fields of a record that are settings, not records themselves."""
+    return [field.name for field in dataclasses.fields(record) if field.name not in ("curriculum", "clip")]
+
+
+def _add_setting(group: Any, name: str, kind: Any, default: Any, text: str) -> None:
+    text = f"{text} [{default}]" if default is not dataclasses.MISSING else text
+    if kind is bool:
+        parser_action: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+    elif typing.get_origin(kind) is typing.Literal:
+        parser_action = {"choices": typing.get_args(kind)}
+    else:
+        parser_action = {"type": kind if kind in (int, float) else str, "metavar": name.upper()}
+    group.add_argument("--" + name.replace("_", "-"), default=None, help=text.replace("%", "%%"), **parser_action)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from policy_gradients.course.figures import save, training_curves
+    from policy_gradients.training.config import flat_settings
+    from policy_gradients.training.loop import train
+    from policy_gradients.training.presets import own_preset, preset
+    from policy_gradients.training.run_folder import METRICS, read_metrics
+
+    chosen = _chosen(parsed, [*flat_settings(), *_OWN])
+    if instead := own_preset(parsed.preset, chosen):
+        print(f"a task of your own: the settings of {instead} (credit by completion), not of {parsed.preset}",
+              file=sys.stderr)  # fmt: skip
+    config = preset(parsed.preset, **chosen)
+    folder = train(
+        config, parsed.output_dir, parsed.resume, progress=not parsed.no_progress,
+        allow_changed_task=parsed.allow_changed_task,
+    )  # fmt: skip
+    save(training_curves(read_metrics(folder / METRICS)), folder / "training.png")
+    print(f"run written to {folder}")
+    return 0
+
+
+def _chosen(parsed: argparse.Namespace, names: typing.Iterable[str]) -> dict[str, Any]:
+    """The settings that the command line sets."""
+    return {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
 
 
 def _add_settings(parser: argparse.ArgumentParser, record: type, title: str) -> None:
     """One option for each field of a record of settings, with its docstring as help."""
     from policy_gradients.training.config import field_help
 
-    settings = parser.add_argument_group(title)
-    hints = typing.get_type_hints(record)
+    group, hints = parser.add_argument_group(title), typing.get_type_hints(record)
     for field in dataclasses.fields(record):
-        option, kind = "--" + field.name.replace("_", "-"), hints[field.name]
-        text = f"{field_help(field.name, record)} [{field.default}]".replace("%", "%%")
-        if kind is bool:
-            parser_action: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
-        elif typing.get_origin(kind) is typing.Literal:
-            parser_action = {"choices": typing.get_args(kind)}
-        else:
-            parser_action = {"type": kind if kind in (int, float) else str, "metavar": field.name.upper()}
-        settings.add_argument(option, default=None, help=text, **parser_action)
-
-
-def _train(parsed: argparse.Namespace) -> int:
-    from policy_gradients.course.figures import save, training_curves
-    from policy_gradients.training.config import TrainConfig, preset
-    from policy_gradients.training.loop import train
-    from policy_gradients.training.run_folder import METRICS, read_metrics
-
-    config = preset(parsed.preset, **_chosen(parsed, TrainConfig))
-    reward = _import_reward(parsed.reward_function) if parsed.reward_function else None
-    folder = train(config, parsed.output_dir, parsed.resume, reward, progress=not parsed.no_progress)
-    save(training_curves(read_metrics(folder / METRICS)), folder / "training.png")
-    print(f"run written to {folder}")
-    return 0
-
-
-def _chosen(parsed: argparse.Namespace, record: type) -> dict[str, Any]:
-    """The fields of a record that the command line sets."""
-    names = [field.name for field in dataclasses.fields(record)]
-    return {name: value for name in names if (value := getattr(parsed, name)) is not None}
-
-
-def _import_reward(spec: str) -> Any:
-    module, _, name = spec.partition(":")
-    try:
-        sys.path.insert(0, "")  # a file in the current folder counts as a module
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"--reward-function {spec!r} cannot be imported ({error}); write it as module:function"
-        ) from None
+        _add_setting(group, field.name, hints[field.name], field.default, field_help(field.name, record))
 
 
 def _evaluate_parser(commands: Any) -> None:
@@ -118,6 +177,7 @@ def _evaluate_parser(commands: Any) -> None:
     evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="of the products [no]")
     evaluate.add_argument("--rule", help="evaluate another rule than the run's, such as 'length=50&digits%%3=0'")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the whole report")
+    _add_task_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -130,13 +190,23 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
     report = evaluate_run(
         parsed.directory, parsed.num_prompts, parsed.seed, parsed.reference_samples, parsed.rule, progress,
-        parsed.perplexity_texts, parsed.precision,
+        parsed.perplexity_texts, parsed.precision, _own_task(parsed),
     )  # fmt: skip
     if parsed.json:
         write_report(report, parsed.json)
     save(before_after(report), parsed.directory / "before_after.png")
     print(_report_text(report))
     return 0
+
+
+def _own_task(parsed: argparse.Namespace) -> Any:
+    """The task that the command line describes, where the run's own files have moved; None: the run's own."""
+    if not (chosen := _chosen(parsed, _OWN)):
+        return None
+    from policy_gradients.training.config import make_config
+    from policy_gradients.training.sources import make_task, resolve
+
+    return make_task(resolve(make_config(**chosen)))
 
 
 def _report_text(report: dict[str, Any]) -> str:
@@ -147,12 +217,15 @@ def _report_text(report: dict[str, Any]) -> str:
     rows += [
         (f"  {name} rate", f"{before[key]:.0%}", f"{after[key]:.0%}")
         for name, key in (("length", "length_rate"), ("digit", "digit_rate"), ("finished", "finished_rate"))
+        if before.get(key) is not None
     ]
     rows += [
         (name, f"{before[key]:{spec}}", f"{after[key]:{spec}}")
         for name, key, spec in (
             (f"distinct completions of {n}", "distinct_completions", "d"),
             ("distinct trigrams", "distinct_trigrams", ".0%"),
+            ("commonest shape of a text", "largest_shape_share", ".0%"),
+            ("mean reward", "mean_reward", ".2f"),
             ("entropy, nats a token", "entropy", ".2f"),
             ("KL to reference, nats a completion", "kl_to_reference", ".1f"),
             ("reference NLL a token", "reference_nll_per_token", ".2f"),
@@ -160,9 +233,10 @@ def _report_text(report: dict[str, Any]) -> str:
         )
     ]
     low, high = report["reference_pass_rate_interval"]
+    ratio_low, ratio_high = report["kl_over_floor_interval"]
     least, most = ("", "at") if report["reference_pass_rate"] else ("at least ", "at most")
     lines = [
-        f"rule {report['rule']}, {n} held-out prompts, seed {report['seed']}",
+        f"{report['task']}, {n} held-out prompts, seed {report['seed']}",
         f"prompts from {report['prompts']}",
         f"{'':36}{'before':>18}{'after':>18}",
     ]
@@ -170,7 +244,7 @@ def _report_text(report: dict[str, Any]) -> str:
     lines += [
         f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
         f"{least}{report['kl_floor']:.1f} nats, the tuned policy is {most} {report['kl_over_floor']:.1f} times "
-        "the floor",
+        f"the floor [{ratio_low:.1f}, {ratio_high:.1f}]",
         f"held-out perplexity {report['perplexity_increase']:+.1%}",
     ]
     if not report["reference_pass_rate"]:
@@ -234,17 +308,18 @@ def _benchmark_parser(commands: Any) -> None:
 def _budget(parsed: argparse.Namespace) -> int:
     from policy_gradients.training.benchmark import Work
     from policy_gradients.training.budget import architecture, budget_table, measure_budget
-    from policy_gradients.training.config import TrainConfig, preset
+    from policy_gradients.training.config import flat_settings, to_json
+    from policy_gradients.training.presets import preset
 
-    chosen = _chosen(parsed, Work)
+    chosen = _chosen(parsed, [field.name for field in dataclasses.fields(Work)])
     if "prompt_tokens" in chosen:
         chosen["max_prompt_tokens"] = chosen["prompt_tokens"]
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    known = flat_settings()
     config = preset(parsed.budget, **{name: value for name, value in chosen.items() if name in known})
     budget = measure_budget(config, architecture(config.model))
     print(budget_table(budget, config))
     if parsed.json:
-        report = {"config": dataclasses.asdict(config), **dataclasses.asdict(budget), "peak": budget.peak}
+        report = {"config": to_json(config), **dataclasses.asdict(budget), "peak": budget.peak}
         parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -254,7 +329,7 @@ def _benchmark(parsed: argparse.Namespace) -> int:
         return _budget(parsed)
     from policy_gradients.training.benchmark import Work, benchmark, table, trl_is_installed
 
-    works = _sweep(Work(**_chosen(parsed, Work)), parsed.sweep)
+    works = _sweep(Work(**_chosen(parsed, [field.name for field in dataclasses.fields(Work)])), parsed.sweep)
     sides = list(dict.fromkeys(parsed.sides))
     if "trl" in sides and not trl_is_installed():
         sides.remove("trl")

@@ -6,7 +6,8 @@ from policy_gradients.course import lab as module
 from policy_gradients.course.failures import FAILURES, Failure, brevity
 from policy_gradients.course.lab import SETTINGS, Lab, heard, mystery, share_of_e
 from policy_gradients.language.rewards import Completion
-from policy_gradients.training.config import PRESETS, TrainConfig
+from policy_gradients.training.config import make_config
+from policy_gradients.training.presets import PRESETS
 
 NAMED = {failure.name: failure for failure in FAILURES}
 
@@ -61,7 +62,7 @@ def test_nothing_that_decides_a_run_is_left_to_a_preset():
     """What the presets change is either set here, or has no say in steps that are made one by one with a reward."""
     no_say = {"max_steps", "stop_above", "final_learning_rate", "start_tolerance", "entropy_target", "entropy_rate"}
     assert set(PRESETS["tiny"]) - no_say <= set(SETTINGS)
-    TrainConfig(**SETTINGS)
+    make_config(**SETTINGS)
 
 
 def test_the_prompts_differ_in_length(tmp_path):

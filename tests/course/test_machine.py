@@ -6,7 +6,7 @@ import torch
 
 from policy_gradients.course import machine
 from policy_gradients.course.machine import run_directory, suggested_preset
-from policy_gradients.training.config import preset
+from policy_gradients.training.presets import preset
 
 
 def test_without_a_gpu_it_is_the_small_one(monkeypatch, capsys):

@@ -7,8 +7,8 @@ from policy_gradients.evaluation import evaluate
 from policy_gradients.evaluation.evaluate import evaluate_policy, evaluate_run, sample_run, write_report
 from policy_gradients.evaluation.statistics import kl_floor, wilson_interval
 from policy_gradients.language.models import ModelError
-from policy_gradients.training.config import preset
 from policy_gradients.training.loop import train
+from policy_gradients.training.presets import preset
 
 CONTRACT = {
     "pass_rate", "pass_rate_interval", "mean_reward", "length_rate", "digit_rate", "finished_rate",

@@ -6,7 +6,7 @@ from transformers import Qwen2Config
 
 from policy_gradients.cli import main
 from policy_gradients.training.budget import QWEN, LiveTensors, architecture, budget_table, measure_budget
-from policy_gradients.training.config import preset
+from policy_gradients.training.presets import preset
 
 MIB = 2**20
 

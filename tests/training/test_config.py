@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from policy_gradients.training.config import PRESETS, TrainConfig, field_help, load_config, preset, save_config
+from policy_gradients.training.config import TrainConfig, field_help, load_config, save_config
+from policy_gradients.training.presets import PRESETS, preset
 
 
 def test_every_preset_is_valid():

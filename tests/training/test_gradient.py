@@ -8,8 +8,8 @@ import torch
 from policy_gradients.estimators.log_probs import expected_value, kl_divergence, log_probs_and_entropy
 from policy_gradients.estimators.losses import token_weights
 from policy_gradients.language.scoring import TokenScores
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.loop import Batch
+from policy_gradients.training.batch import Batch
+from policy_gradients.training.config import make_config
 from policy_gradients.training.objective import batch_advantages, loss_per_token
 
 END, SYMBOLS, LONGEST = 0, 3, 3
@@ -78,7 +78,7 @@ def tables():
 
 def expected_loss_gradient(logits, reference, bonus, **settings):
     """E over all pairs of completions of the gradient of the loop's loss, with groups of two."""
-    config = TrainConfig(num_generations=2, max_new_tokens=LONGEST, **settings)
+    config = make_config(num_generations=2, max_new_tokens=LONGEST, **settings)
     scores = scores_of(logits, reference)
     probabilities = scores.log_probs.sum(1).exp().detach()
     total = torch.zeros((), dtype=torch.float64)
@@ -177,7 +177,7 @@ def test_at_the_states_that_are_met_three_losses_agree_and_k1_is_noise(tables):
 def test_the_critic_learns_the_expected_return(tables):
     """The gradient of the value's loss is Σ (V - G) ∇V, with G the reward less the divergence that is still to come."""
     logits, reference = tables
-    config = TrainConfig(num_generations=1, max_new_tokens=LONGEST, critic="head", value_weight=2.0, entropy_weight=0.0)
+    config = make_config(num_generations=1, max_new_tokens=LONGEST, critic="head", value_weight=2.0, entropy_weight=0.0)
     rows = torch.tensor([len(ALL) - 1])
     scores = pick(scores_of(logits.detach(), reference), rows)
     scores.values.requires_grad_()

@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 
 from policy_gradients.language.rewards import RewardError
 from policy_gradients.training import loop
-from policy_gradients.training.config import preset
-from policy_gradients.training.loop import kl_weight, learning_rate, prepare, train, train_step
+from policy_gradients.training.loop import train, train_step
+from policy_gradients.training.presets import preset
 from policy_gradients.training.run_folder import read_metrics
+from policy_gradients.training.schedules import kl_weight, learning_rate
+from policy_gradients.training.setup import prepare
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ import torch
 from safetensors.torch import load_file
 
 from policy_gradients.training import loop
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.loop import prepare, train, train_step
+from policy_gradients.training.config import make_config
+from policy_gradients.training.loop import train, train_step
 from policy_gradients.training.run_folder import read_metrics
+from policy_gradients.training.setup import prepare
 
 
 @pytest.fixture
 def config(micro_folder):
-    return TrainConfig(
+    return make_config(
         model=str(micro_folder),
         num_prompts=4,
         num_generations=4,

@@ -3,14 +3,16 @@ import dataclasses
 import pytest
 import torch
 
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.loop import Stopwatch, prepare, train
+from policy_gradients.training.batch import Stopwatch
+from policy_gradients.training.config import make_config
+from policy_gradients.training.loop import train
 from policy_gradients.training.plan import expected_seconds, plan
+from policy_gradients.training.setup import prepare
 
 
 @pytest.fixture
 def config(micro_folder):
-    return TrainConfig(
+    return make_config(
         model=str(micro_folder), num_prompts=4, num_generations=2, max_new_tokens=10, max_prompt_tokens=128,
         max_steps=2, precision="no",
     )  # fmt: skip

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policy_gradients.training import loop
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.loop import prepare, train
+from policy_gradients.training.config import make_config
+from policy_gradients.training.loop import train
 from policy_gradients.training.run_folder import PARTIAL, RunFolder, read_metrics
+from policy_gradients.training.setup import prepare
 
 TIMING = ("seconds", "tokens_per_second", "elapsed")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
@@ -24,7 +25,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked pr
 
 @pytest.fixture
 def config(micro_folder):
-    return TrainConfig(
+    return make_config(
         model=str(micro_folder),
         num_prompts=2,
         num_generations=2,

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from policy_gradients.language.rollout import Rollout
-from policy_gradients.training.config import preset
-from policy_gradients.training.loop import prepare, train_step
+from policy_gradients.training.loop import train_step
+from policy_gradients.training.presets import preset
+from policy_gradients.training.setup import prepare
 from policy_gradients.training.signals import end_scored
 
 

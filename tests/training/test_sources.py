@@ -5,8 +5,10 @@ import pytest
 from policy_gradients.evaluation.evaluate import evaluate_run
 from policy_gradients.language import openwebtext, smollm2
 from policy_gradients.language.text import shipped_excerpts
-from policy_gradients.training.config import load_config, preset
-from policy_gradients.training.loop import prepare, train
+from policy_gradients.training.config import load_config
+from policy_gradients.training.loop import train
+from policy_gradients.training.presets import preset
+from policy_gradients.training.setup import prepare
 from policy_gradients.training.sources import excerpts_of, resolve
 
 TEXTS = [f"Text number {n} tells of a river, of its bridges, and of the people who live beside it." for n in range(400)]

@@ -8,6 +8,7 @@ and if the healthy code changes, the failure says so instead of doing nothing.
 import difflib
 import importlib
 import inspect
+import operator
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Failure:
 
     Attributes:
         name: what it is called in the lab.
-        where: ``module:function`` below `policy_gradients`.
+        where: ``module:function`` or ``module:Class.method`` below `policy_gradients`.
         right, wrong: the line (or the part of one) that is there, and what it is replaced with.
         looks_like: its signature in the curves, in a sentence.
         alarm: the function in `training.alarms` that catches it.
@@ -77,21 +78,22 @@ FAILURES = (
         "The loss starts at 0, as it should: the ratio is 1 and advantages are centred. But one bracket too far right, "
         "the detach takes the whole gradient with it: only the curve of its norm tells the two apart.",
         "zero_gradient",
-        {"updates_per_batch": 2, "entropy_schedule": "constant", "entropy_weight": 0.0, "prompt_kl_weight": 0.0},
+        {"updates_per_batch": 2, "entropy_weight": 0.0, "prompt_kl_weight": 0.0},
     ),
     Failure(
         "uniform groups",
-        "training.loop:train_step",
-        "earned = call_reward(_training_reward(run), completions)",
-        "first = call_reward(_training_reward(run), completions)[:: config.num_generations]\n"
-        "        earned = [reward for reward in first for _ in range(config.num_generations)]",
+        "training.loop:reward_batch",
+        "earned, strict = run.task.judge(sample.rows, completions, tolerance(run))",
+        "earned, strict = run.task.judge(sample.rows, completions, tolerance(run))\n"
+        "    size = rollout.num_generations\n"
+        "    earned = [first for first in earned[::size] for _ in range(size)]",
         "Rewards vary over the batch and look healthy, the share of uniform groups is 1, and nothing is ever learnt: "
         "each prompt was scored once, for all of its group.",
         "uniform_groups",
     ),
     Failure(
         "sampled at one temperature, scored at another",
-        "training.loop:sample_batch",
+        "training.setup:sample_batch",
         "        config.temperature,",
         "        0.7 * config.temperature,",
         "Training rewards are better than the policy's own, and the ratio corrects for a policy that nobody sampled.",
@@ -119,15 +121,14 @@ FAILURES = (
     Failure(
         "minus log π as entropy",
         "training.objective:loss_per_token",
-        "loss = loss - piece.entropy_weight * scores.entropy",
-        "loss = loss - piece.entropy_weight * -scores.log_probs",
+        "- piece.entropy_weight * scores.entropy",
+        "- piece.entropy_weight * -scores.log_probs",
         "The bonus has the right value, and a gradient of zero on average: entropy collapses as if there were none.",
         "entropy_collapse",
         {
             "num_generations": 16,
             "max_new_tokens": 6,
             "learning_rate": 1e-3,
-            "entropy_schedule": "constant",
             "entropy_weight": 0.015,
             "kl_weight": 0.0,
             "kl_success_weight": 0.0,
@@ -135,9 +136,9 @@ FAILURES = (
     ),
     Failure(
         "advantage not detached",
-        "training.objective:loss_per_token",
-        "loss = policy_gradient_loss(scores.log_probs, advantages)",
-        "loss = -(returns - scores.values) * scores.log_probs",
+        "training.credit.critic:CriticCredit.losses",
+        "losses = surrogate(scores, old, advantages, mask, settings.clip)",
+        "losses = TokenLosses(-(returns - scores.values) * scores.log_probs, advantages, old.log_probs)",
         "The policy's loss falls fast, through the critic: V rises far above every reward, and then all advantages are "
         "negative.",
         "critic_diverges",
@@ -164,8 +165,8 @@ FAILURES = (
     Failure(
         "constant reward",
         "language.rewards:call_reward",
-        "rewards = [float(r) for r in function(completions)]",
-        "rewards = [float(bool(function)) for _ in completions]",
+        "answer = _called(function, list(completions))",
+        "answer = [bool(function) for _ in completions]",
         "The reward is perfect, from the first step on. The function was looked at, not called.",
         "constant_reward",
     ),
@@ -191,7 +192,7 @@ def planted(failure: Failure) -> Iterator[None]:
 def healthy_function(failure: Failure) -> Callable[..., Any]:
     """The function that the failure is planted in, decorators taken off."""
     module, _, name = failure.where.partition(":")
-    return inspect.unwrap(getattr(importlib.import_module(f"policy_gradients.{module}"), name))
+    return inspect.unwrap(operator.attrgetter(name)(importlib.import_module(f"policy_gradients.{module}")))
 
 
 def broken_source(failure: Failure) -> str:

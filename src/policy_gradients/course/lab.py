@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from policy_gradients.course.signature import Signature
 from policy_gradients.language.rewards import Completion, RewardFunction
 from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.training import alarms
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.loop import Run, prepare, train_step
+from policy_gradients.training.config import TrainConfig, make_config
+from policy_gradients.training.loop import train_step
+from policy_gradients.training.run import Run
+from policy_gradients.training.setup import prepare
+from policy_gradients.training.sources import make_task
 
 Rows = list[dict[str, Any]]
 OnStep = Callable[[dict[str, Any]], None]
@@ -38,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "kl_success_weight": 0.01,
     "prompt_kl_weight": 0.0,
     "entropy_weight": 0.0,
-    "entropy_schedule": "constant",
+    "curriculum": False,
 }
 
 
@@ -85,7 +89,12 @@ class Lab:
         self._healthy: dict[str, Rows] = {}
 
     def config(self, **settings: Any) -> TrainConfig:
-        return TrainConfig(**{**self.settings, **settings})
+        return make_config(self.settings, **settings)
+
+    def prepare(self, reward: RewardFunction, **settings: Any) -> Run:
+        """A run of the rule's prompts and metric that is trained on another reward."""
+        config = self.config(**settings)
+        return prepare(config, replace(make_task(config), reward=reward))
 
     def healthy(self, steps: int, failure: Failure | None = None, on_step: OnStep = _nothing, **settings: Any) -> Rows:
         """The metrics of a run as it should be, with what the failure's line needs to matter, and without the line.
@@ -95,14 +104,14 @@ class Lab:
         reward, settings = self._needs(failure, settings)
         key = repr((steps, reward, sorted(settings.items())))
         if key not in self._healthy:
-            self._healthy[key] = _steps_of(prepare(self.config(**settings), reward), steps, on_step)
+            self._healthy[key] = _steps_of(self.prepare(reward, **settings), steps, on_step)
         return self._healthy[key]
 
     def broken(self, failure: Failure, steps: int, on_step: OnStep = _nothing, **settings: Any) -> Rows:
         """The metrics of the same run with the wrong line in it."""
         reward, settings = self._needs(failure, settings)
         with planted(failure):
-            return _steps_of(prepare(self.config(**settings), reward), steps, on_step)
+            return _steps_of(self.prepare(reward, **settings), steps, on_step)
 
     def compare(self, failure: Failure, *keys: str, steps: int, **settings: Any) -> Rows:
         """Both runs, their curves of the metrics `keys` on the page; the broken one's rows."""

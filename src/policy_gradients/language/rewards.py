@@ -1,7 +1,9 @@
 """Step 2: from completions to rewards; the strict 0/1 rule, and any function of the texts that a user brings."""
 
+import copy
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,22 +61,117 @@ def partial_reward(rule: Rule) -> RewardFunction:
 
 
 def call_reward(function: RewardFunction, completions: Sequence[Completion]) -> list[float]:
-    """Call a reward function and hold it to its contract: one finite number a completion.
+    """Call a reward function of completions and hold it to its contract: one finite number each.
 
     Raises:
-        RewardError: it raised, or returned a wrong length, no numbers, NaN or infinity.
+        RewardError: it raised, or returned a wrong count, no numbers, NaN or infinity.
     """
-    name = getattr(function, "__name__", type(function).__name__)
-    try:
-        rewards = [float(r) for r in function(completions)]
-    except Exception as error:
-        raise RewardError(f"reward function {name} raised {type(error).__name__}: {error}") from error
-    if len(rewards) != len(completions):
-        raise RewardError(f"reward function {name} returned {len(rewards)} rewards for {len(completions)} completions")
-    for reward, completion in zip(rewards, completions, strict=True):
-        if not math.isfinite(reward):
-            raise RewardError(f"reward function {name} returned {reward} for {completion.text!r}")
+    answer = _called(function, list(completions))
+    rewards = _numbers(function, answer, [completion.text for completion in completions])
+    if None in rewards:
+        raise RewardError(f"reward function {_name(function)} returned None; only one of several may have no opinion")
     return rewards
+
+
+OwnReward = Callable[..., Sequence[float | None]]
+"""TRL's signature, (prompts, completions, **columns of the dataset); or a `RewardFunction`, of completions alone."""
+
+
+def call_own_reward(
+    function: OwnReward, prompts: Sequence[Any], completions: Sequence[Completion], columns: Mapping[str, list[Any]]
+) -> list[float | None]:
+    """Call a user's reward function, as `trl.GRPOTrainer` calls one of its `reward_funcs`; None is no opinion.
+
+    It gets copies of all it may read, so that one which changes its arguments changes nothing here, and of the columns
+    those that it has a parameter for. A function of one parameter gets the completions, as `Completion`.
+
+    Args:
+        prompts: text, or the chat messages of each prompt; completions are then messages, too.
+        columns: of the dataset, one value a completion.
+
+    Raises:
+        RewardError: it raised, or returned a wrong count, or anything but finite numbers and None.
+    """
+    texts = [completion.text for completion in completions]
+    if of_completions_alone(function):
+        return _numbers(function, _called(function, list(completions)), texts)
+    chat = bool(prompts) and not isinstance(prompts[0], str)
+    said = [[{"role": "assistant", "content": text}] for text in texts] if chat else texts
+    given = {**columns, "prompts": prompts, "completions": said, "finished": [c.finished for c in completions]}
+    parameters = inspect.signature(function).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        wanted = [p.name for p in parameters]
+        missing = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+        if missing:
+            raise RewardError(
+                f"reward function {_name(function)} wants {missing[0]!r}, which is no column of the dataset; there are "
+                f"{', '.join(sorted(given))}"
+            )
+        given = {name: value for name, value in given.items() if name in wanted}
+    return _numbers(function, _called(function, **copy.deepcopy(given)), texts)
+
+
+def of_completions_alone(function: OwnReward) -> bool:
+    """Whether a reward function has one parameter, the completions, instead of TRL's many."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # built in: it has no signature to read
+        return True
+    return len(parameters) == 1 and parameters[0].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
+def _called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    try:
+        return function(*arguments, **named)
+    except SystemExit as error:  # the exit of a script is no exit of the training
+        raise RewardError(f"reward function {_name(function)} called sys.exit({error.code})") from error
+    except Exception as error:
+        where = _line_of(function, error)
+        raise RewardError(f"reward function {_name(function)} raised {type(error).__name__}: {error}{where}") from error
+
+
+def _line_of(function: Callable[..., Any], error: Exception) -> str:
+    """The last line of the user's own file that the error passed through."""
+    code = getattr(function, "__code__", None)
+    trace, found = error.__traceback__, ""
+    while trace is not None:
+        if code is not None and trace.tb_frame.f_code.co_filename == code.co_filename:
+            found = f" (line {trace.tb_lineno} of {code.co_filename})"
+        trace = trace.tb_next
+    return found
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _numbers(function: Any, answer: Any, texts: Sequence[str]) -> list[float | None]:
+    """A function's answer as numbers, whatever holds them: a list, a tuple, an array, a tensor of any type."""
+    name = _name(function)
+    answer = answer.tolist() if hasattr(answer, "tolist") else answer
+    if isinstance(answer, str | bytes | Mapping | set | frozenset) or not hasattr(answer, "__iter__"):
+        raise RewardError(
+            f"reward function {name} returned {type(answer).__name__}, not a list with one number a completion"
+        )
+    rewards = [_number(name, value) for value in answer]
+    if len(rewards) != len(texts):
+        raise RewardError(f"reward function {name} returned {len(rewards)} rewards for {len(texts)} completions")
+    for reward, text in zip(rewards, texts, strict=True):
+        if reward is not None and not math.isfinite(reward):
+            raise RewardError(f"reward function {name} returned {reward} for {text!r}")
+    return rewards
+
+
+def _number(name: str, value: Any) -> float | None:
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+    if value is None:
+        return None
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+        raise RewardError(f"reward function {name} returned {value!r} as a reward; a number, or None, is wanted")
+    return float(value)
 
 
 def check_rates(rule: Rule, completions: Sequence[Completion]) -> dict[str, float]:

@@ -114,7 +114,8 @@ def sampler_mismatch(rows: Rows) -> str | None:
 
 
 def ratio_drift(rows: Rows) -> str | None:
-    """Ratio π/π_old away from 1 at the first update (by over 0.001 on average), or over 3/4 of the tokens clipped.
+    """Ratio π/π_old away from 1 at the first update (by over 0.001 on average), over 3/4 of the tokens clipped, or a
+    trust region that every first update of `WINDOW` steps has left.
 
     At the first update nothing has moved: the ratio is 1 up to rounding. At the last, a clip at work cuts up to a half
     (two updates, the first a large one); where it cuts 3/4, the batch was used up before: steps too large or too many.
@@ -125,10 +126,16 @@ def ratio_drift(rows: Rows) -> str | None:
             f"at the first update on a batch, π/π_old is off 1 by {row['ratio_at_start']:.2g} on average: the old "
             "log-probs come from another policy or another computation than the new ones"
         )
-    if row["clipped_share"] > 0.75:
+    if row.get("clipped_share", 0.0) > 0.75:
         return (
             f"the clip cuts {row['clipped_share']:.0%} of the tokens at the last update on a batch: fewer updates a "
             "batch or a lower learning rate will learn as much"
+        )
+    recent = rows[-WINDOW:]
+    if len(recent) == WINDOW and all("update_kl" in each and each["updates"] == 1 for each in recent):
+        return (
+            f"one update moves the policy {row['update_kl']:.2g} nats a token, out of the trust region, so the batch is "
+            "not used again: fewer updates a batch or a lower learning rate will learn as much"
         )
     return None
 

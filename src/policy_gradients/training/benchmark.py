@@ -116,11 +116,13 @@ def measure_ours(work: Work) -> Measurement:
     from policy_gradients.estimators.advantages import group_advantages
     from policy_gradients.language.rewards import decode
     from policy_gradients.language.rollout import generate
+    from policy_gradients.training.batch import Batch, Stopwatch
     from policy_gradients.training.batches import sampling_uniforms
-    from policy_gradients.training.config import TrainConfig
-    from policy_gradients.training.loop import Batch, Stopwatch, prepare, update_policy
+    from policy_gradients.training.config import make_config
+    from policy_gradients.training.setup import prepare
+    from policy_gradients.training.update import update_policy
 
-    config = TrainConfig(
+    config = make_config(
         model=work.model, num_prompts=work.num_prompts, num_generations=work.num_generations,
         max_new_tokens=work.max_new_tokens, micro_batch_prompts=work.micro_batch_prompts, seed=work.seed,
         precision=work.precision, learning_rate=1e-6,
@@ -151,7 +153,7 @@ def measure_floor(work: Work) -> Measurement:
 
     No sampling, no reference, no optimiser, no attention from a completion to its prompt: less cannot be done.
     """
-    from policy_gradients.training.loop import Stopwatch
+    from policy_gradients.training.batch import Stopwatch
 
     model, _ = load_model(work.model)
     model = _resize(model.to(work.device), work.vocab_size)

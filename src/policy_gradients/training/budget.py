@@ -24,9 +24,13 @@ from policy_gradients.language.models import frozen_copy, load_model, num_parame
 from policy_gradients.language.recompute import recompute_blocks
 from policy_gradients.language.rollout import generate
 from policy_gradients.language.scoring import CompletionScorer
+from policy_gradients.training.batch import Batch, Stopwatch
 from policy_gradients.training.batches import sampling_uniforms
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.loop import Batch, Run, Stopwatch, update_policy
+from policy_gradients.training.config import ByGroup, TrainConfig
+from policy_gradients.training.credit.group import GroupCredit
+from policy_gradients.training.run import Run
+from policy_gradients.training.schedules import kl_weight
+from policy_gradients.training.update import update_policy
 
 GIB = 2**30
 T4_GIB = 14.6  # of its 16 GB, what CUDA reports as total
@@ -161,8 +165,10 @@ def _random_run(config: TrainConfig, accelerator: Accelerator, architecture: Pre
     # one kernel for many tensors, as is the default on a GPU: it needs room for one more copy of the parameters
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, foreach=True)
     scorer, optimizer = accelerator.prepare(CompletionScorer(model), optimizer)
-    return Run(config, accelerator, model, scorer, reference, None, optimizer, None, None, [], None,
-               micro_batch_prompts=config.micro_batch_prompts)  # fmt: skip
+    return Run(
+        config, accelerator, model, scorer, reference, None, optimizer, None, [], GroupCredit(ByGroup()),
+        micro_batch_prompts=config.micro_batch_prompts,
+    )  # fmt: skip
 
 
 def _step(run: Run, config: TrainConfig, watch: PhaseWatch) -> None:
@@ -176,7 +182,8 @@ def _step(run: Run, config: TrainConfig, watch: PhaseWatch) -> None:
         rollout = generate(run.model, prompts, config.num_generations, uniforms, [-1], 0, config.temperature)
     rewards = torch.rand(config.num_prompts, config.num_generations, generator=generator)
     tokens = int(rollout.mask.sum())
-    update_policy(run, Batch(rollout, rewards, group_advantages(rewards), rows, tokens, config.kl_weight, 0.0), watch)
+    batch = Batch(rollout, rewards, group_advantages(rewards), rows, tokens, kl_weight(config, 0.0), 0.0)
+    update_policy(run, batch, watch)
 
 
 def _bytes(tensors: Any) -> int:

@@ -12,16 +12,20 @@ import multiprocessing
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from policy_gradients.language.rewards import Completion
-from policy_gradients.training.config import TrainConfig, preset
-from policy_gradients.training.loop import Run, prepare, train_step
+from policy_gradients.training.config import TrainConfig, save_config
+from policy_gradients.training.loop import train_step
+from policy_gradients.training.presets import preset
+from policy_gradients.training.run import Run
 from policy_gradients.training.run_folder import METRICS, read_metrics
+from policy_gradients.training.setup import prepare
+from policy_gradients.training.sources import make_task
 
 MEMORY = "memory.json"
 DESCRIPTION = "config.json"
@@ -48,13 +52,12 @@ TASK: dict[str, Any] = {
     "credit": "completion",
     "updates_per_batch": 1,
     "aggregation": "constant",
-    "kl_place": "reward",
     # advantages come in other units with each method, and a β, or an entropy weight, would mean something else in each
     "kl_weight": 0.0,
     "kl_success_weight": 0.0,
     "prompt_kl_weight": 0.0,
     "entropy_weight": 0.0,
-    "entropy_schedule": "constant",
+    "curriculum": False,
 }
 """What all methods share."""
 
@@ -84,7 +87,7 @@ def held_bytes(run: Run) -> dict[str, int]:
 
     Call it after a step, when the optimiser has its state. Gradients are as large as what is trained.
     """
-    critic = [] if run.critic is None else list(run.critic.parameters())
+    critic = [] if run.credit.critic is None else list(run.credit.critic.parameters())
     trained = [p for p in run.scorer.parameters() if p.requires_grad]
     state = [x for s in run.optimizer.state.values() for x in s.values() if isinstance(x, torch.Tensor)]
     return {
@@ -105,7 +108,7 @@ def measured_run(config: TrainConfig) -> tuple[list[dict[str, float]], dict[str,
     from policy_gradients.training.benchmark import peak_memory
 
     before = peak_memory("cpu")
-    run, rows = prepare(config, holds_a_digit), []
+    run, rows = prepare(config, replace(make_task(config), reward=holds_a_digit)), []
     for step in range(config.max_steps):
         start = time.process_time()
         row = train_step(run, step)
@@ -160,7 +163,7 @@ def _run_and_write(config: TrainConfig, path: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     rows, memory = measured_run(config)
     path.mkdir(parents=True, exist_ok=True)
-    (path / DESCRIPTION).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    save_config(config, path / DESCRIPTION)
     # five digits are more than any figure shows
     short = [{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
     (path / METRICS).write_text("".join(json.dumps(row) + "\n" for row in short), encoding="utf-8")

@@ -1,26 +1,21 @@
 """What a run will take, said before it starts: a moment of its own work, timed and scaled up."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from policy_gradients.language.rollout import Rollout, generate, pad_left
+from policy_gradients.training.batch import Stopwatch
 from policy_gradients.training.batches import sampling_uniforms
 from policy_gradients.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from policy_gradients.training.loop import Run
+from policy_gradients.training.run import Run
 
 DECODED = 4  # tokens of each completion that are decoded to time one
 
 
-def expected_seconds(run: "Run") -> dict[str, float]:
+def expected_seconds(run: Run) -> dict[str, float]:
     """Of one step, rollout and training, if every completion has the full length; nothing of the run is changed.
 
     Decodes a few tokens of a whole batch, and scores one prompt's completions. A backward pass costs two forward ones.
     """
-    from policy_gradients.training.loop import Stopwatch
-
     config, device = run.config, run.accelerator.device
     share = config.num_prompts // run.accelerator.num_processes
     prompts = [run.prompts[i % len(run.prompts)] for i in range(share)]

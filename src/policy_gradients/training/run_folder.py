@@ -2,23 +2,31 @@
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from policy_gradients.language.adapters import merge_adapters
-from policy_gradients.training.config import TrainConfig, load_config, save_config
+from policy_gradients.training.config import (
+    TrainConfig,
+    config_from_json,
+    differences,
+    load_config,
+    save_config,
+    to_json,
+)
+from policy_gradients.training.run import Run
 from policy_gradients.training.sharding import gathered, share_like
 
-if TYPE_CHECKING:
-    from policy_gradients.training.loop import Run
+logger = logging.getLogger(__name__)
 
-CONFIG, METRICS, MODEL = "config.json", "metrics.jsonl", "model"
+CONFIG, METRICS, MODEL, TASK = "config.json", "metrics.jsonl", "model", "task.json"
 PARTIAL = ".partial"  # ends the name of what is being written or removed; whoever is killed then leaves it behind
 
 
@@ -28,13 +36,25 @@ class RunFolder:
     All randomness is a function of (seed, step), so a checkpoint is weights, optimiser, curriculum and the step.
     """
 
-    def __init__(self, path: Path, config: TrainConfig, resume: bool):
+    def __init__(
+        self,
+        path: Path,
+        config: TrainConfig,
+        resume: bool,
+        identity: dict[str, str] | None = None,
+        allow_changed_task: bool = False,
+    ):
         """Check, before anything is loaded, that the folder is free, or holds this very run.
 
+        Args:
+            identity: of the task (`Task.identity`): a run is resumed with the task that it began with …
+            allow_changed_task: … or with another one, which is written down.
+
         Raises:
-            ValueError: it holds another run, or none to resume.
+            ValueError: it holds another run, or none to resume, or a run of another task.
         """
-        self.path, self.config = path, config
+        self.path, self.config, self.identity = path, config, identity or {}
+        self.tasks: list[dict[str, Any]] = [{"from_step": 0, **self.identity}]
         if path.exists() and not path.is_dir():
             raise ValueError(f"output folder {path} is a file")
         if resume:
@@ -43,6 +63,15 @@ class RunFolder:
                 raise ValueError(
                     f"{path} holds a run with another config ({differing}); resume it with its own settings"
                 )
+            self.tasks = read_tasks(path / TASK)
+            if changed := changed_since(self.tasks, self.identity):
+                if not allow_changed_task:
+                    raise ValueError(
+                        f"{path} was begun with another task: {changed}. Give it back its own, or go on regardless with "
+                        "--allow-changed-task, which the folder will tell"
+                    )
+                logger.warning("the run goes on with another task: %s", changed)
+                self.tasks.append({"from_step": None, **self.identity})
         elif path.exists() and any(not child.name.endswith(PARTIAL) for child in path.iterdir()):
             raise ValueError(f"output folder {path} is not empty; choose another, or --resume the run in it")
 
@@ -53,6 +82,9 @@ class RunFolder:
             shutil.rmtree(left_behind) if left_behind.is_dir() else left_behind.unlink()
         save_config(self.config, partial := self.path / (CONFIG + PARTIAL))
         _put(partial, self.path / CONFIG)
+        for task in self.tasks:
+            task["from_step"] = first_step if task["from_step"] is None else task["from_step"]
+        write_atomically(self.path / TASK, (json.dumps(self.tasks, indent=1) + "\n").encode())
         metrics = self.path / METRICS
         kept = read_metrics(metrics)[:first_step] if metrics.exists() else []
         write_atomically(metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
@@ -68,7 +100,7 @@ class RunFolder:
         metrics = self.path / METRICS
         return read_metrics(metrics) if metrics.exists() else []
 
-    def save_checkpoint(self, run: "Run", step: int) -> None:
+    def save_checkpoint(self, run: Run, step: int) -> None:
         """Write a checkpoint so that it is there whole or not at all; drop all but the last few and the best.
 
         Raises:
@@ -98,16 +130,15 @@ class RunFolder:
             _remove(old)
 
     def _write_checkpoint(
-        self, run: "Run", step: int, partial: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, Any]
+        self, run: Run, step: int, partial: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, Any]
     ) -> None:
         """Everything that a resumed run needs, into an empty folder."""
         save_file(weights, partial / "model.safetensors")
         torch.save(optimizer, partial / "optimizer.pt")
-        if run.critic is not None:
-            save_file(_trained_weights(run.critic), partial / "critic.safetensors")
-        if run.state_values is not None:
-            tables = {"counts": run.state_values.counts, "sums": run.state_values.sums}  # of either kind of values
-            save_file(tables, partial / "state_values.safetensors")
+        if run.credit.critic is not None:
+            save_file(_trained_weights(run.credit.critic), partial / "critic.safetensors")
+        if learned := run.credit.state():
+            save_file(learned, partial / "credit.safetensors")
         scaler = run.accelerator.scaler
         if scaler is not None:
             torch.save(scaler.state_dict(), partial / "scaler.pt")
@@ -116,8 +147,7 @@ class RunFolder:
             "pass_rate": run.pass_rate,
             "curriculum": dataclasses.asdict(run.curriculum) if run.curriculum else None,
             "target_entropy_weight": run.target_entropy_weight,
-            "mean_square_reward": run.mean_square_reward,
-            "config": dataclasses.asdict(self.config),
+            "config": to_json(self.config),
         }
         (partial / "state.json").write_text(json.dumps(state))
 
@@ -131,7 +161,7 @@ class RunFolder:
             self.checkpoints(), key=lambda path: (json.loads((path / "state.json").read_text())["pass_rate"], path)
         )
 
-    def restore(self, run: "Run") -> int:
+    def restore(self, run: Run) -> int:
         """Put the last checkpoint into `run`; returns the number of steps done, 0 without a checkpoint.
 
         Raises:
@@ -142,7 +172,7 @@ class RunFolder:
         last = checkpoints[-1]
         try:
             state = json.loads((last / "state.json").read_text())
-            differing = differences(TrainConfig(**state["config"]), self.config)
+            differing = differences(config_from_json(state["config"]), self.config)
             weights = load_file(last / "model.safetensors")
             optimizer = torch.load(last / "optimizer.pt", weights_only=True, map_location="cpu")
             scaler = run.accelerator.scaler
@@ -152,12 +182,10 @@ class RunFolder:
                 raise ValueError(f"it lacks, or has no use for, the weights {sorted(missing)[:3]}")
             own = {name: share_like(weights[name], weight) for name, weight in run.model.named_parameters()}
             run.model.load_state_dict(own, strict=False)  # tied weights have a second name there
-            if run.critic is not None:
-                run.critic.load_state_dict(load_file(last / "critic.safetensors"))
-            if run.state_values is not None:
-                tables = load_file(last / "state_values.safetensors")
-                run.state_values.counts.copy_(tables["counts"])
-                run.state_values.sums.copy_(tables["sums"])
+            if run.credit.critic is not None:
+                run.credit.critic.load_state_dict(load_file(last / "critic.safetensors"))
+            if run.credit.state():
+                run.credit.load(load_file(last / "credit.safetensors"))
             run.optimizer.load_state_dict(optimizer)
             for weight, moments in run.optimizer.state.items():
                 moments.update({name: share_like(moment, weight) for name, moment in moments.items()})
@@ -169,12 +197,11 @@ class RunFolder:
             raise ValueError(f"checkpoint {last} belongs to a run with another config ({differing}); take it out")
         run.pass_rate = state["pass_rate"]
         run.target_entropy_weight = state.get("target_entropy_weight")
-        run.mean_square_reward = state.get("mean_square_reward", run.mean_square_reward)
         if run.curriculum:
             run.curriculum = dataclasses.replace(run.curriculum, **state["curriculum"])
         return state["step"]
 
-    def save_model(self, run: "Run") -> None:
+    def save_model(self, run: Run) -> None:
         """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it."""
         run.accelerator.wait_for_everyone()
         sharded = run.config.sharded
@@ -198,10 +225,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def differences(found: TrainConfig, wanted: TrainConfig) -> str:
-    """The settings in which two configs differ, in words; empty if none."""
-    a, b = dataclasses.asdict(found), dataclasses.asdict(wanted)
-    return ", ".join(f"{key} is {a[key]!r}, not {b[key]!r}" for key in a if a[key] != b[key])
+def read_tasks(path: Path) -> list[dict[str, Any]]:
+    """The tasks that a run was trained on, in order; none of an older version's folder."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def changed_since(tasks: list[dict[str, Any]], identity: dict[str, str]) -> str:
+    """In which parts the last task differs from this one, in words; empty if in none, or if it is not known."""
+    if not tasks:
+        return ""
+    before = {name: value for name, value in tasks[-1].items() if name != "from_step"}
+    return ", ".join(
+        f"{name} was {before.get(name, 'not there')}, now {identity.get(name, 'not there')}"
+        for name in {**before, **identity}
+        if before.get(name) != identity.get(name)
+    )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

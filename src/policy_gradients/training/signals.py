@@ -1,7 +1,6 @@
 """What a step shows of itself, summed over micro-batches and processes: the numbers that curves and alarms read."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -10,41 +9,57 @@ from torch import Tensor
 from policy_gradients.estimators.losses import clipped_tokens
 from policy_gradients.language.rollout import Rollout
 from policy_gradients.language.scoring import TokenScores
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.objective import TokenLosses
-
-if TYPE_CHECKING:
-    from policy_gradients.training.loop import Batch
+from policy_gradients.training.batch import Batch
+from policy_gradients.training.config import KlPenalty, TrainConfig
+from policy_gradients.training.credit import TokenLosses
+from policy_gradients.training.objective import token_kl
 
 
 def measure(
-    scores: TokenScores, losses: TokenLosses, loss: Tensor, rollout: Rollout, update: int, config: TrainConfig
+    scores: TokenScores,
+    old: TokenScores,
+    losses: TokenLosses,
+    loss: Tensor,
+    rollout: Rollout,
+    update: int,
+    config: TrainConfig,
 ) -> dict[str, Tensor]:
-    """Sums over the tokens of a micro-batch: in the first update where it starts from, in the last what is clipped."""
-    scores, mask, sums = scores.detach(), rollout.mask, {}
-    ratio = torch.exp(scores.log_probs - losses.old_log_probs.detach())
+    """Sums over the tokens of a micro-batch: in the first update where it starts from, in later ones how far it went."""
+    scores, old, mask, sums = scores.detach(), old.detach(), rollout.mask, {}
+    divergence, clip = config.divergence, getattr(config.credit, "clip", None)
     if update == 0:
         sums = {"loss": loss.detach(), "entropy": scores.entropy.sum(), "kl": scores.kl.sum()}
         sums["sampler_mismatch"] = ((scores.log_probs - rollout.log_probs) * mask).abs().sum()
-        sums["ratio_at_start"] = ((ratio - 1) * mask).abs().sum()
-        if config.kl_estimator != "exact":
-            sums["kl_estimate"] = (losses.kl.detach() * mask).sum()
+        sums["ratio_at_start"] = ((torch.exp(scores.log_probs - old.log_probs) - 1) * mask).abs().sum()
+        if isinstance(divergence, KlPenalty) and divergence.kl_estimator != "exact":
+            sums["kl_estimate"] = (token_kl(scores, old, divergence) * mask).sum()
         if losses.returns is not None:
             sums["squared_error"] = ((scores.values - losses.returns) ** 2 * mask).sum()
             sums["squared_return"] = (losses.returns**2 * mask).sum()
-    if update == config.updates_per_batch - 1:
+    else:  # KL(π_old ‖ π) of the tokens that π_old drew: k3 with r = π/π_old
+        log_ratio = scores.log_probs - old.log_probs
+        sums["update_kl"] = ((torch.expm1(log_ratio) - log_ratio) * mask).sum()
+    if clip is not None and update == config.updates_per_batch - 1:
         clipped = clipped_tokens(
-            scores.log_probs, losses.old_log_probs, losses.advantages, config.clip_low, config.clip_high
+            scores.log_probs, losses.old_log_probs.detach(), losses.advantages, clip.clip_low, clip.clip_high
         )
         sums["clipped_share"] = (clipped * mask).sum()
     return sums
 
 
-def summarise(measured: list[dict[str, Tensor]], batch: "Batch", accelerator: Accelerator) -> dict[str, float]:
+def moved(rows: list[dict[str, Tensor]], batch: Batch, accelerator: Accelerator) -> float:
+    """Nats a token that the policy of a later update is away from the one that sampled, over the global batch."""
+    total = sum(sums["update_kl"] for sums in rows)
+    return accelerator.reduce(total, "sum").item() / batch.tokens
+
+
+def summarise(passes: list[list[dict[str, Tensor]]], batch: Batch, accelerator: Accelerator) -> dict[str, float]:
     """Means over the global batch: divergences in nats a completion, all else a token (the loss is a sum already).
 
-    With a critic `value_error` and `return_rms` are root mean squares, in units of reward.
+    Of the first pass over the batch, and of the last, where there is more than one. With a critic `value_error` and
+    `return_rms` are root mean squares, in units of reward.
     """
+    measured = passes[0] if len(passes) == 1 else passes[0] + passes[-1]
     names = dict.fromkeys(name for sums in measured for name in sums)
     totals = torch.stack([sum(sums[name] for sums in measured if name in sums).float() for name in names])
     row = dict(zip(names, accelerator.reduce(totals, "sum").tolist(), strict=True))

@@ -12,7 +12,7 @@ from policy_gradients.estimators.returns import generalized_advantages
 from policy_gradients.language.rollout import Rollout
 from policy_gradients.language.scoring import hidden_states
 
-Critic = Literal["none", "head", "model"]
+CriticKind = Literal["head", "model"]
 
 
 class ValueHead(nn.Module):
@@ -45,21 +45,19 @@ class ValueModel(nn.Module):
         return self.head(rollout, hidden_states(self.backbone, rollout)[1])
 
 
-def make_critic(kind: Critic, model: PreTrainedModel) -> nn.Module | None:
+def make_critic(kind: CriticKind, model: PreTrainedModel) -> nn.Module:
     """The critic for a policy.
 
     Raises:
         ValueError: unknown kind.
     """
-    if kind == "none":
-        return None
     if kind == "head":
         head = ValueHead(model.get_output_embeddings().weight.shape[1])
         return head.to(model.get_output_embeddings().weight)
     if kind == "model":
         critic = ValueModel(model)
         return critic.to(model.get_output_embeddings().weight)
-    raise ValueError(f"critic must be 'none', 'head' or 'model', got {kind!r}")
+    raise ValueError(f"critic must be 'head' or 'model', got {kind!r}")
 
 
 def advantages_and_returns(
