@@ -74,7 +74,7 @@ from policy_gradients.oracle.gradients import gradient
 from policy_gradients.oracle.outcomes import joint_moments
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
 from policy_gradients.training.compare_critics import TASK, config_of, measured_run, read_memory, read_runs
-from policy_gradients.training.config import preset
+from policy_gradients.training.presets import preset
 from policy_gradients.worlds.small import token_tree
 from policy_gradients.worlds.tabular import softmax_policy
 
@@ -91,7 +91,7 @@ generator = torch.Generator().manual_seed(0)
 config = preset("tiny", num_prompts=4, num_generations=8, max_prompt_tokens=80, max_new_tokens=24)
 PROMPTS, G, TIME = config.num_prompts, config.num_generations, config.max_new_tokens
 model, tokenizer = load_model(config.model)
-prompts = Prompts(tokenizer, parse_rule(config.rule), shipped_excerpts("train"), config.max_prompt_tokens)
+prompts = Prompts(tokenizer, parse_rule(config.task.rule), shipped_excerpts("train"), config.max_prompt_tokens)
 ends = end_token_ids(model, tokenizer)
 print(f"{num_parameters(model):,} parameters, {len(prompts):,} prompts; the first:\n")
 print(tokenizer.decode(prompts[0]))

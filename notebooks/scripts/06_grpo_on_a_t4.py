@@ -69,7 +69,7 @@ from policy_gradients.course.widgets.completions import completion_browser
 from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.estimators.log_probs import expected_value, kl_divergence
 from policy_gradients.estimators.projection import projection_divergence, soft_target
-from policy_gradients.evaluation.evaluate import Subject, load_subject, marked, sample_completions
+from policy_gradients.evaluation.evaluate import Subject, load_subject, sample_completions
 from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.models import best_device, end_token_ids, load_model, num_parameters
 from policy_gradients.language.prompts import prompt_ids
@@ -78,9 +78,11 @@ from policy_gradients.language.rules import parse_rule, partial_credit, with_tol
 from policy_gradients.language.scoring import CompletionScorer
 from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.training.alarms import ringing
-from policy_gradients.training.config import preset
+from policy_gradients.training.config import flat_of
 from policy_gradients.training.loop import train
+from policy_gradients.training.presets import preset
 from policy_gradients.training.run_folder import read_metrics
+from policy_gradients.training.sources import make_task
 
 disable_progress_bar()  # of loading a model, which takes a second here
 
@@ -93,7 +95,7 @@ disable_progress_bar()  # of loading a model, which takes a second here
 
 # %%
 config = preset(PRESET)
-rule = parse_rule(config.rule)
+rule, task = parse_rule(config.task.rule), make_task(config)
 print(rule.name, rule.sentence, [part.name for part in rule.parts], sep="\n")
 
 # %% [markdown]
@@ -129,7 +131,7 @@ crate = "A crate holds about one m³ and was first built for the salt sea."
 texts = [song, song + " ", bridge, bridge + " ", song.replace("1965", "1964"), crate]
 cases = [Completion(text, finished=True) for text in texts] + [Completion(song, finished=False)]
 print("yours and the library's agree:", [checker(case) == passes(rule, case) for case in cases])
-gallery([marked(rule, case) for case in cases])
+gallery([task.marked({}, case) for case in cases])
 
 # %% [markdown]
 # Nothing is stripped, so a space is a character: it spoils the song and completes the bridge. `"³".isdigit()` is true
@@ -185,10 +187,10 @@ for temperature in (0.5, 1.0, 2.0):
 
 # %%
 G = config.num_generations
-untouched = Subject(model.to(best_device()), tokenizer, rule, config)
-rollouts = list(sample_completions(untouched, excerpts[::200][: 256 // G], G, seed=0))
+untouched = Subject(model.to(best_device()), tokenizer, task, config)
+rollouts = list(sample_completions(untouched, task.rows[::200][: 256 // G], G, seed=0))
 completions = [c for rollout in rollouts for c in decode(tokenizer, rollout)]
-gallery([marked(rule, c) for c in completions[::G][:5]])
+gallery([task.marked({}, c) for c in completions[::G][:5]])
 
 # %% [markdown]
 # In pretraining, the answers were *about* as long as the instruction says, and hardly ever exactly. What the sentence
@@ -229,7 +231,7 @@ def rewards_within(tolerance, reward=rule_reward):
     return torch.tensor(earned).view(-1, G)
 
 
-for tolerance in (0, config.start_tolerance):
+for tolerance in (0, config.curriculum.start_tolerance):
     print(f"within ±{tolerance:2}: {rewards_within(tolerance).mean():.2%} of {len(completions)} completions pass")
 
 # %% [markdown]
@@ -255,7 +257,7 @@ leave_one_out = check(leave_one_out)
 
 # %%
 for name, reward in (("all or nothing", rule_reward), ("partial credit", partial_reward)):
-    rewards = rewards_within(config.start_tolerance, reward)
+    rewards = rewards_within(config.curriculum.start_tolerance, reward)
     print(f"{name}, advantages of the first group:", leave_one_out(rewards)[0, :6].numpy().round(2), "…")
 
 # %% [markdown]
@@ -295,9 +297,9 @@ Table(["tolerance", "pass rate p", "carry a gradient: formula", "counted", "coun
 # without contrast.
 
 # %%
-wide = with_tolerance(rule, config.start_tolerance)
+wide = with_tolerance(rule, config.curriculum.start_tolerance)
 rows = [[len(text), rule.parts[1].check(text), wide.check(text), partial_credit(wide, text)] for text in texts]
-Table(["characters", "right digits", f"all or nothing, ±{config.start_tolerance}", "partial credit"], rows)
+Table(["characters", "right digits", f"all or nothing, ±{config.curriculum.start_tolerance}", "partial credit"], rows)
 
 # %% [markdown]
 # ## 4. The sparse run, which goes nowhere
@@ -379,7 +381,7 @@ bonus_weight = check(bonus_weight)
 
 # %%
 batches = {"nothing passes": torch.zeros(4, G), "strict rule": rewards_within(0)}
-batches["partial credit, wide"] = rewards_within(config.start_tolerance, partial_reward)
+batches["partial credit, wide"] = rewards_within(config.curriculum.start_tolerance, partial_reward)
 rows = [[name, r.var(1).mean().item(), 0.01 / (r.var(1).mean().item() + 1e-8)] for name, r in batches.items()]
 Table(["rewards", "variance", "weight", "capped"], [[*row, bonus_weight(0.01, batches[row[0]])] for row in rows])
 
@@ -441,7 +443,7 @@ text = "In 1917 it was"
 steps = states.before_tokens(torch.tensor([tokenizer.encode(text)]))[0].tolist()
 print(f"{states.num_states} states; {states.after.shape[1]} kinds of token in a vocabulary of {len(tokenizer)}")
 print([(tokenizer.decode([i]), s) for i, s in zip(tokenizer.encode(text), steps, strict=True)])
-earned = states.end_rewards(partial_reward(with_tolerance(rule, config.start_tolerance)))
+earned = states.end_rewards(partial_reward(with_tolerance(rule, config.curriculum.start_tolerance)))
 print(
     f"ending pays in {int((earned > 0).sum())} states; with {states.texts[int(earned.argmax())]!r}, say, {earned.max():.0f}"
 )
@@ -467,7 +469,8 @@ print(f"a good token that is drawn once in ten: expected value {value:.2f}, and 
 # %%
 shown = ("credit", "updates_per_batch", "state_memory", "num_prompts", "num_generations", "learning_rate")
 shown += ("partial_credit", "start_tolerance", "kl_place", "kl_weight", "prompt_kl_weight", "max_steps", "stop_above")
-Table(["setting", "value"], [[name, getattr(config, name)] for name in shown])
+settings = flat_of(config)
+Table(["setting", "value"], [[name, settings.get(name, "–")] for name in shown])
 
 # %%
 tuned = watched(preset(PRESET, max_steps=STEPS, final_learning_rate=1.0), runs / "state")
@@ -520,7 +523,7 @@ to_go = check(to_go)
 
 # %%
 subject = load_subject(tuned)
-rollout = next(sample_completions(subject, excerpts[:4], 8, seed=1))
+rollout = next(sample_completions(subject, task.rows[:4], 8, seed=1))
 with torch.no_grad():
     kl = CompletionScorer(subject.model)(rollout, config.temperature, model).kl
 rest = to_go(kl, rollout.mask).mean(0)

@@ -54,6 +54,7 @@ import json
 import math
 import random
 import tempfile
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -73,9 +74,10 @@ from policy_gradients.language.rewards import Completion, decode, passes
 from policy_gradients.language.rollout import Rollout, pad_left
 from policy_gradients.language.rules import parse_rule, with_tolerance
 from policy_gradients.language.scoring import CompletionScorer
-from policy_gradients.language.text import shipped_excerpts
-from policy_gradients.training.config import load_config, preset
+from policy_gradients.training.config import load_config
 from policy_gradients.training.loop import train
+from policy_gradients.training.presets import preset
+from policy_gradients.training.sources import make_task
 
 disable_progress_bar()  # of loading a model, which takes a second here
 
@@ -256,7 +258,7 @@ texts = {name: [row[side]["text"] for row in report["completions"]] for name, si
 print(*(texts[name][0] for name in texts), sep="\n")
 
 # %%
-strict = parse_rule(config.rule)
+strict = parse_rule(config.task.rule)
 passed = {"reference": before["pass_rate"], "tuned": after["pass_rate"]}
 passed |= {name: sum(map(strict.check, written)) / len(written) for name, written in frauds.items()}
 rows = [
@@ -282,7 +284,8 @@ Table(["policy", "strict rate", "distinct of 100", "distinct trigrams", "largest
 
 # %%
 model, tokenizer = load_model(config.model)
-reference = Subject(model.to(best_device()), tokenizer, strict, config)
+task = make_task(config)
+reference = Subject(model.to(best_device()), tokenizer, task, config)
 prompts = [prompt_ids(tokenizer, strict, row["excerpt"], config.max_prompt_tokens) for row in report["completions"]]
 
 
@@ -396,12 +399,13 @@ print("prompt:", row["excerpt"], "before:", row["before"]["text"], "after:", row
 
 # %%
 tuned = load_subject(folder)
-unseen = shipped_excerpts("heldout")[:40]
+unseen = task.heldout[:40]
 
 
 def lengths(subject, characters):
     """Lengths of the answers when the prompt asks for so many characters."""
-    asked = Subject(subject.model, tokenizer, parse_rule(f"length={characters}&digits%3=0"), config)
+    other = replace(task, rule=parse_rule(f"length={characters}&digits%3=0"))
+    asked = Subject(subject.model, tokenizer, other, config)
     rollouts = sample_completions(asked, unseen, 1, seed=2)
     return torch.tensor([float(len(c.text)) for rollout in rollouts for c in decode(tokenizer, rollout)])
 

@@ -54,6 +54,7 @@ from policy_gradients.course.lab import Lab, heard, mystery
 from policy_gradients.course.signature import Signature
 from policy_gradients.estimators.log_probs import entropy
 from policy_gradients.training.loop import train
+from policy_gradients.training.sources import task_with_reward
 
 disable_progress_bar()  # of loading a model, which takes a moment here
 
@@ -537,7 +538,8 @@ def answered(completions):
 
 
 run = lab.config(max_steps=6)
-folder = train(run, tempfile.mkdtemp() + "/run", reward_function=answered, progress=False)
+task = task_with_reward(run, answered)
+folder = train(run, tempfile.mkdtemp() + "/run", task=task, progress=False)
 
 # %% [markdown]
 # First the trial before the start, then the alarms, each once, in words, with its name and what to do next. The run goes

@@ -183,7 +183,7 @@ def _evaluate_parser(commands: Any) -> None:
 
 def _evaluate(parsed: argparse.Namespace) -> int:
     from policy_gradients.course.figures import before_after, save
-    from policy_gradients.evaluation.evaluate import evaluate_run, write_report
+    from policy_gradients.evaluation.evaluate import evaluate_run, write_card, write_report
 
     def progress(message: str) -> None:
         print(f"… {message}", file=sys.stderr)
@@ -194,6 +194,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     )  # fmt: skip
     if parsed.json:
         write_report(report, parsed.json)
+    write_card(parsed.directory, report)
     save(before_after(report), parsed.directory / "before_after.png")
     print(_report_text(report))
     return 0

@@ -18,8 +18,8 @@ def runs(monkeypatch):
     made = []
     right = module.share_of_e.__code__
 
-    def prepare(config, reward):
-        made.append({"config": config, "reward": reward, "broken": []})
+    def prepare(config, task):
+        made.append({"config": config, "task": task, "broken": []})
         return made[-1]
 
     def step(run, number):
@@ -42,12 +42,12 @@ def test_both_runs_have_the_settings_and_the_reward_of_the_failure_and_one_has_t
     assert healthy["config"] == broken["config"] and healthy["config"].max_new_tokens == 3
     assert healthy["config"].seed == 4
     assert healthy["broken"] == [False] * 2 and broken["broken"] == [True] * 2
-    assert healthy["reward"] is broken["reward"] is share_of_e
+    assert healthy["task"].reward is broken["task"].reward is share_of_e
 
 
 def test_a_failure_may_bring_a_reward_of_its_own(runs, tmp_path):
     Lab(tmp_path).healthy(1, NAMED["end token masked out"])
-    assert runs[0]["reward"] is brevity
+    assert runs[0]["task"].reward is brevity
 
 
 def test_a_healthy_run_is_made_once(runs, tmp_path):

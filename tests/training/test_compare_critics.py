@@ -1,6 +1,5 @@
 """PPO beside GRPO: all methods meet the same work, what is held is counted exactly, and a cut comparison goes on."""
 
-import dataclasses
 import json
 
 import pytest
@@ -17,6 +16,7 @@ from policy_gradients.training.compare_critics import (
     read_memory,
     read_runs,
 )
+from policy_gradients.training.config import flat_of
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def small(micro_folder):
 
 
 def test_methods_differ_in_their_baseline_alone():
-    configs = {method: dataclasses.asdict(config_of(method, 3)) for method in METHODS}
+    configs = {method: flat_of(config_of(method, 3)) for method in METHODS}
     own = {key for settings in METHODS.values() for key in settings}
     rest = [{k: v for k, v in config.items() if k not in own} for config in configs.values()]
     assert all(config == rest[0] for config in rest) and rest[0]["seed"] == 3
@@ -61,7 +61,7 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path, monkeypatch, capsys):
     done = []
 
     def pretend(config, path, threads):
-        done.append((config.critic, config.seed, threads))
+        done.append((getattr(config.credit, "critic", "none"), config.seed, threads))
         path.mkdir(parents=True)
         (path / "metrics.jsonl").write_text(json.dumps({"step": 1, "seed": config.seed}) + "\n")
         if config.seed != 2:  # this one was cut
@@ -84,7 +84,7 @@ def test_each_run_has_a_process_of_its_own(small, tmp_path):
     [path] = compare(tmp_path, ["ppo-head"], [0], **small)["ppo-head"]
     [rows] = read_runs(tmp_path)["ppo-head"]
     assert [row["step"] for row in rows] == [1, 2] and "value_error" in rows[0]
-    assert json.loads((path / "config.json").read_text())["critic"] == "head"
+    assert json.loads((path / "config.json").read_text())["credit"]["critic"] == "head"
     assert read_memory(tmp_path)["ppo-head"]["peak"] > 0
     with pytest.raises(RuntimeError, match="exit code 1"):
         compare(tmp_path, ["grpo"], [0], **{**small, "max_prompt_tokens": 2})

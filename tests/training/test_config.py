@@ -1,14 +1,51 @@
-import dataclasses
+import json
 
 import pytest
 
-from policy_gradients.training.config import TrainConfig, field_help, load_config, save_config
+from policy_gradients.training.config import (
+    TrainConfig,
+    config_from_json,
+    field_help,
+    flat_of,
+    flat_settings,
+    load_config,
+    make_config,
+    save_config,
+    to_json,
+    with_settings,
+)
 from policy_gradients.training.presets import PRESETS, preset
 
 
 def test_every_preset_is_valid():
     for name in PRESETS:
         assert isinstance(preset(name), TrainConfig)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_tree_and_its_flat_settings_are_the_same(name):
+    config = preset(name)
+    assert make_config(**flat_of(config)) == config
+    assert config_from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_an_older_flat_file_is_read_without_what_had_no_part_in_it():
+    """Such as results/ holds: all 57 settings in one record, with the group's baseline beside credit by state."""
+    older = {
+        **PRESETS["tiny"],
+        "baseline": "mean",
+        "scale": "std",
+        "gae_lambda": 0.7,
+        "clip_low": 0.1,
+        "critic": "none",
+    }
+    assert config_from_json(older) == preset("tiny")
+
+
+def test_settings_that_lose_their_part_are_dropped():
+    config = with_settings(preset("tiny"), credit="completion", updates_per_batch=1)
+    assert config == make_config({**PRESETS["tiny"], "credit": "completion", "updates_per_batch": 1})
+    assert "state_memory" not in flat_of(config)
 
 
 def test_round_trip(tmp_path):
@@ -28,11 +65,21 @@ def test_round_trip(tmp_path):
         ({"kl_weight": -0.1}, "kl_weight must not be negative"),
         ({"precision": "fp8"}, "precision"),
         ({"raise_above": 0.1}, "lower_below"),
+        ({"learning_rate": float("nan")}, "learning_rate must be finite"),
+        ({"weight_decay": float("inf")}, "weight_decay must be finite"),
+        ({"num_generations": 99_999_999}, "num_generations must be at most"),
+        ({"max_steps": 1.5}, "max_steps must be a whole number"),
+        ({"gae_lambda": 0.5}, "gae_lambda has no part in this run: it needs a critic"),
+        ({"baseline": "mean"}, "baseline has no part in this run: it needs credit completion"),
+        ({"clip_low": 0.1}, "clip_low has no part"),
+        ({"entropy_target": 1.0}, "entropy_target has no part.*entropy_schedule target"),
+        ({"rule": "digits%3=0", "start_tolerance": 3}, "start_tolerance has no part"),
+        ({"dataset": "x.jsonl"}, "needs a reward_function"),
         ({"credit": "state", "rule": "last-number-prime"}, "last-number-prime has no states"),
         ({"credit": "state", "critic": "head"}, "not both"),
         ({"projection_weight": 1.0, "credit": "completion"}, "projection_weight needs credit state"),
-        ({"projection_weight": 1.0, "kl_place": "reward"}, "projection_weight needs credit state"),
-        ({"projection_weight": 1.0, "kl_weight": 0.0}, "projection_weight needs credit state"),
+        ({"projection_weight": 1.0, "kl_place": "reward"}, "kl_place has no part.*no projection_weight"),
+        ({"projection_weight": 1.0, "kl_weight": 0.0}, "kl_weight must be above 0"),
         ({"state_memory": 1.0}, "state_memory"),
         ({"num_promts": 3}, "unknown settings.*num_promts.*num_prompts"),
     ],
@@ -58,5 +105,4 @@ def test_unreadable_config(tmp_path, content):
 
 def test_help_comes_from_the_docstrings():
     assert field_help("num_generations").startswith("G: completions a prompt")
-    documented = [field.name for field in dataclasses.fields(TrainConfig) if field_help(field.name)]
-    assert len(documented) > 20
+    assert sum(bool(text) for _, _, text in flat_settings().values()) > 50

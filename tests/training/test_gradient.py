@@ -7,10 +7,12 @@ import torch
 
 from policy_gradients.estimators.log_probs import expected_value, kl_divergence, log_probs_and_entropy
 from policy_gradients.estimators.losses import token_weights
+from policy_gradients.language.rollout import Rollout
 from policy_gradients.language.scoring import TokenScores
 from policy_gradients.training.batch import Batch
-from policy_gradients.training.config import make_config
-from policy_gradients.training.objective import batch_advantages, loss_per_token
+from policy_gradients.training.config import ByCritic, ByGroup, make_config
+from policy_gradients.training.credit import CheckerCredit, CriticCredit, GroupCredit
+from policy_gradients.training.objective import loss_per_token
 
 END, SYMBOLS, LONGEST = 0, 3, 3
 BETA, BONUS = 0.3, 0.2
@@ -76,6 +78,25 @@ def tables():
     return logits, reference
 
 
+def credit_of(config):
+    """Its kind of credit, without the model that a critic, or the vocabulary that states would be made from."""
+    settings = config.credit
+    if isinstance(settings, ByGroup):
+        return GroupCredit(settings)
+    credit = object.__new__(CriticCredit if isinstance(settings, ByCritic) else CheckerCredit)
+    credit.settings, credit.charged = settings, config.divergence.kl_place == "reward"
+    return credit
+
+
+def batch_of(rows, config, entropy_weight):
+    """The completions of `rows`, as one group."""
+    rewards, mask = REWARDS[rows].view(1, -1), MASK[rows]
+    rollout = Rollout(None, None, None, mask, None, len(rows))
+    credit = credit_of(config)
+    advantages = credit.assign(rewards, None) if isinstance(credit, GroupCredit) else None
+    return credit, Batch(rollout, rewards, advantages, len(rows), int(mask.sum()), BETA, entropy_weight)
+
+
 def expected_loss_gradient(logits, reference, bonus, **settings):
     """E over all pairs of completions of the gradient of the loop's loss, with groups of two."""
     config = make_config(num_generations=2, max_new_tokens=LONGEST, **settings)
@@ -84,9 +105,8 @@ def expected_loss_gradient(logits, reference, bonus, **settings):
     total = torch.zeros((), dtype=torch.float64)
     for i, j in itertools.product(range(len(ALL)), repeat=2):
         rows = torch.tensor([i, j])
-        rewards, pair = REWARDS[rows].view(1, 2), pick(scores, rows)
-        batch = Batch(None, rewards, batch_advantages(rewards, config), 2, int(MASK[rows].sum()), BETA, bonus)
-        per_token = loss_per_token(pair, pair, MASK[rows], batch, config).loss
+        pair, (credit, batch) = pick(scores, rows), batch_of(rows, config, bonus)
+        per_token = loss_per_token(pair, pair, batch, credit, config).loss
         weights = token_weights(MASK[rows], config.aggregation, 2, batch.tokens, LONGEST)
         total = total + probabilities[i] * probabilities[j] * (weights * per_token).sum()
     return torch.autograd.grad(total, logits)[0]
@@ -125,8 +145,8 @@ def test_the_mean_of_the_own_group_scales_the_reward_part(tables, monkeypatch):
     "settings",
     [
         {"kl_estimator": "k1"},
-        {"critic": "head"},
-        {"critic": "head", "kl_estimator": "k1"},
+        {"critic": "head", "value_weight": 0.0},
+        {"critic": "head", "value_weight": 0.0, "kl_estimator": "k1"},
         {"baseline": "none"},
         {"credit": "state"},
         {"updates_per_batch": 2, "clip_low": 1e-9, "clip_high": 1e-9},
@@ -136,7 +156,7 @@ def test_the_mean_of_the_own_group_scales_the_reward_part(tables, monkeypatch):
 def test_other_ways_to_the_same_gradient(tables, settings):
     """k1 as a reward, any critic with λ = 1, no baseline, the right values summed over all actions, a clip however
     narrow at the first update: no bias."""
-    expected = expected_loss_gradient(*tables, 0.0, value_weight=0.0, **settings)
+    expected = expected_loss_gradient(*tables, 0.0, **settings)
     torch.testing.assert_close(expected, exact_gradient(*tables, 0.0), atol=1e-12, rtol=0)
 
 
@@ -149,13 +169,13 @@ def test_other_ways_to_the_same_gradient(tables, settings):
         {"kl_estimator": "k3", "kl_place": "loss"},
         {"kl_estimator": "k3"},
         {"kl_estimator": "k3", "kl_place": "weighted_loss"},
-        {"critic": "head", "gae_lambda": 0.5},
+        {"critic": "head", "value_weight": 0.0, "gae_lambda": 0.5},
     ],
     ids=str,
 )
 def test_ways_to_another_gradient(tables, settings):
     """A loss leaves out the states that a choice leads to, k3's gradient is another's, λ < 1 trusts the critic."""
-    gap = expected_loss_gradient(*tables, 0.0, value_weight=0.0, **settings) - exact_gradient(*tables, 0.0)
+    gap = expected_loss_gradient(*tables, 0.0, **settings) - exact_gradient(*tables, 0.0)
     assert gap.abs().max() > 1e-3
 
 
@@ -177,12 +197,12 @@ def test_at_the_states_that_are_met_three_losses_agree_and_k1_is_noise(tables):
 def test_the_critic_learns_the_expected_return(tables):
     """The gradient of the value's loss is Σ (V - G) ∇V, with G the reward less the divergence that is still to come."""
     logits, reference = tables
-    config = make_config(num_generations=1, max_new_tokens=LONGEST, critic="head", value_weight=2.0, entropy_weight=0.0)
+    config = make_config(num_generations=1, max_new_tokens=LONGEST, critic="head", value_weight=2.0)
     rows = torch.tensor([len(ALL) - 1])
     scores = pick(scores_of(logits.detach(), reference), rows)
     scores.values.requires_grad_()
-    batch = Batch(None, REWARDS[rows].view(1, 1), None, 1, LONGEST, BETA, 0.0)
-    losses = loss_per_token(scores, scores, MASK[rows], batch, config)
+    credit, batch = batch_of(rows, config, 0.0)
+    losses = loss_per_token(scores, scores, batch, credit, config)
     losses.loss.sum().backward()
     later = scores.kl.flip(1).cumsum(1).flip(1) - scores.kl
     target = REWARDS[rows] - BETA * later

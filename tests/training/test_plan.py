@@ -1,10 +1,8 @@
-import dataclasses
-
 import pytest
 import torch
 
 from policy_gradients.training.batch import Stopwatch
-from policy_gradients.training.config import make_config
+from policy_gradients.training.config import make_config, with_settings
 from policy_gradients.training.loop import train
 from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.setup import prepare
@@ -36,7 +34,7 @@ def test_it_scales_up_what_it_timed_and_changes_nothing(config, monkeypatch):
     assert found["training"] == 4 * 2 * 2 * (max(prompts) + 2 * 9)
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
     assert all(p.grad is None for p in run.model.parameters())
-    run.config = dataclasses.replace(config, updates_per_batch=3, gradient_checkpointing=True)
+    run.config = with_settings(config, updates_per_batch=3, gradient_checkpointing=True)
     assert expected_seconds(run)["training"] == pytest.approx(3 * 1.25 * found["training"])
 
 
@@ -45,7 +43,7 @@ def test_in_words(config):
     assert plan(seconds, config, 100) == (
         "a step takes up to about 30 s (rollout 2 s, training 28 s); 100 steps: 50.0 min"
     )
-    short = plan({"rollout": 0.021, "training": 0.02}, dataclasses.replace(config, stop_above=0.9), 20)
+    short = plan({"rollout": 0.021, "training": 0.02}, with_settings(config, stop_above=0.9), 20)
     assert short.startswith("a step takes up to about 0.041 s") and short.endswith("less if the rule is met before")
 
 

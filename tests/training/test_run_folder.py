@@ -1,6 +1,5 @@
 """Checkpoints: whole or not at all, whatever moment the process is killed at; refused when they are not this run's."""
 
-import dataclasses
 import json
 import os
 import random
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policy_gradients.training import loop
-from policy_gradients.training.config import make_config
+from policy_gradients.training.config import make_config, with_settings
 from policy_gradients.training.loop import train
 from policy_gradients.training.run_folder import PARTIAL, RunFolder, read_metrics
 from policy_gradients.training.setup import prepare
@@ -116,7 +115,7 @@ def test_killed_between_two_file_operations_a_run_resumes_exactly(config, whole,
 @needs_fork
 @pytest.mark.slow
 def test_killed_again_and_again_at_random_times_a_run_resumes_exactly(config, tmp_path):
-    config, folder = dataclasses.replace(config, max_steps=8), tmp_path / "killed"
+    config, folder = with_settings(config, max_steps=8), tmp_path / "killed"
     start = time.perf_counter()
     whole = train(config, tmp_path / "whole", progress=False)
     draw, longest, kills = random.Random(0), time.perf_counter() - start, 0
@@ -154,7 +153,7 @@ def test_the_last_ones_and_the_best_one_are_kept(config, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "train_step", step)
     monkeypatch.setattr(loop, "_postfix", lambda metrics: "")
     monkeypatch.setattr(loop, "ring_once", lambda rows, rung: [])
-    config = dataclasses.replace(config, max_steps=6, keep_checkpoints=1)
+    config = with_settings(config, max_steps=6, keep_checkpoints=1)
     folder = RunFolder(train(config, tmp_path / "run", progress=False), config, resume=True)
     assert [path.name for path in folder.checkpoints()] == ["checkpoint-000004", "checkpoint-000006"]
     assert folder.best_checkpoint().name == "checkpoint-000004"
@@ -180,7 +179,7 @@ def test_a_checkpoint_without_some_of_the_weights_is_refused(config, whole):
 
 
 def test_a_checkpoint_of_another_run_is_refused(config, whole, tmp_path):
-    other = train(dataclasses.replace(config, seed=3, max_steps=6), tmp_path / "other", progress=False)
+    other = train(with_settings(config, seed=3, max_steps=6), tmp_path / "other", progress=False)
     shutil.copytree(other / "checkpoint-000006", whole / "checkpoint-000006")
     with pytest.raises(ValueError, match=r"another config \(seed is 3, not 0, max_steps is 6, not 5\)"):
         train(config, whole, resume=True, progress=False)

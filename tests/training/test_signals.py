@@ -8,6 +8,7 @@ from policy_gradients.training.loop import train_step
 from policy_gradients.training.presets import preset
 from policy_gradients.training.setup import prepare
 from policy_gradients.training.signals import end_scored
+from policy_gradients.training.sources import task_with_reward
 
 
 def rollout_of(completion_ids, mask, finished):
@@ -25,6 +26,11 @@ def test_whether_the_end_token_is_scored():
     assert math.isnan(end_scored(right, [1, 2])[2])
 
 
+def rewarded(config, reward):
+    """A run of the rule's prompts that is trained on another reward."""
+    return prepare(config, task_with_reward(config, reward))
+
+
 def number_of_e(completions):
     return [float(c.text.count("e")) for c in completions]
 
@@ -39,11 +45,12 @@ def config(micro_folder):
         "max_prompt_tokens": 128,
         "precision": "no",
         "learning_rate": 1e-3,
+        "credit": "completion",
     }
 
 
 def test_a_healthy_first_step(config):
-    run = prepare(preset("tiny", **config, updates_per_batch=2), number_of_e)
+    run = rewarded(preset("tiny", **config, updates_per_batch=2), number_of_e)
     row = train_step(run, 0)
     assert row["kl"] == pytest.approx(0, abs=1e-5)
     assert row["sampler_mismatch"] == pytest.approx(0, abs=1e-5)
@@ -54,21 +61,21 @@ def test_a_healthy_first_step(config):
 
 
 def test_with_one_update_a_batch_the_clip_never_acts(config):
-    run = prepare(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6, updates_per_batch=1), number_of_e)
-    assert [train_step(run, step)["clipped_share"] for step in range(2)] == [0, 0]
-    run = prepare(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6, updates_per_batch=2), number_of_e)
+    run = rewarded(preset("tiny", **config, updates_per_batch=1), number_of_e)
+    assert "clipped_share" not in train_step(run, 0)
+    run = rewarded(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6, updates_per_batch=2), number_of_e)
     assert train_step(run, 0)["clipped_share"] > 0.1
 
 
 def test_a_critic_that_says_zero_errs_by_the_whole_return(config):
-    settings = preset("tiny", **config, critic="model", credit="completion", kl_weight=0.0)
-    run = prepare(settings, lambda c: [1.0 + x for x in number_of_e(c)])
+    settings = preset("tiny", **config, critic="model", kl_weight=0.0)
+    run = rewarded(settings, lambda c: [1.0 + x for x in number_of_e(c)])
     row = train_step(run, 0)
     assert row["value_error"] == pytest.approx(row["return_rms"]) and row["return_rms"] >= 1
 
 
 def test_the_sampled_divergence_is_logged_beside_the_exact_one(config):
-    run = prepare(preset("tiny", **config, kl_estimator="k1"), number_of_e)
+    run = rewarded(preset("tiny", **config, kl_estimator="k1"), number_of_e)
     first, second = (train_step(run, step) for step in range(2))
     assert first["kl_estimate"] == pytest.approx(0, abs=1e-5)
     assert second["kl"] > 0 and second["kl_estimate"] != second["kl"]
@@ -82,7 +89,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, aggregation,
     for size in (2, 3):
         # a step of SGD's size in Adam's place: the first step of Adam is a sign, which rounding may turn
         settings = {**config, **more, "aggregation": aggregation, "micro_batch_prompts": size, "max_grad_norm": 1e9}
-        run = prepare(preset("tiny", **settings), number_of_e)
+        run = rewarded(preset("tiny", **settings), number_of_e)
         run.model.double(), run.reference.double()
         run.optimizer = torch.optim.SGD(run.model.parameters(), lr=1.0)
         train_step(run, 0)

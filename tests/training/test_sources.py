@@ -41,12 +41,12 @@ def config(micro_folder):
 
 def test_a_config_keeps_what_the_machine_decided(web):
     resolved = resolve(preset("smollm2", num_excerpts=100))
-    assert (resolved.model, resolved.prompt_source) == (smollm2.HUB_ID, "openwebtext")
+    assert (resolved.model, resolved.task.prompt_source) == (smollm2.HUB_ID, "openwebtext")
     assert resolve(resolved) == resolved
 
 
 def test_prompts_of_a_run_and_of_its_evaluation_are_apart(web, config):
-    train_texts, heldout = (set(excerpts_of(config, split)[0]) for split in ("train", "heldout"))
+    train_texts, heldout = (set(excerpts_of(config.task, split, config.seed)[0]) for split in ("train", "heldout"))
     assert len(train_texts) == 100 and heldout and not train_texts & heldout
     run = prepare(config)
     assert len(run.prompts) == 100 and "Text number" in run.tokenizer.decode(run.prompts[7])
@@ -55,7 +55,7 @@ def test_prompts_of_a_run_and_of_its_evaluation_are_apart(web, config):
 def test_the_fallback_is_in_the_config_the_log_and_the_report(offline, config, tmp_path, caplog):
     folder = train(config, tmp_path / "run", progress=False)
     assert "openwebtext is out of reach" in caplog.text
-    assert load_config(folder / "config.json").prompt_source == "fallback"
+    assert load_config(folder / "config.json").task.prompt_source == "fallback"
     report = evaluate_run(folder, num_prompts=2, reference_samples=2)
     assert "in place of openwebtext" in report["prompts"]
     assert {row["excerpt"] for row in report["completions"]} <= set(shipped_excerpts("heldout"))
@@ -71,7 +71,7 @@ def test_a_run_begun_offline_does_not_go_on_with_other_text(offline, config, tmp
 
 def test_a_report_says_where_its_prompts_came_from(web, config, tmp_path):
     folder = train(config, tmp_path / "run", progress=False)
-    assert json.loads((folder / "config.json").read_text())["prompt_source"] == "openwebtext"
+    assert json.loads((folder / "config.json").read_text())["task"]["prompt_source"] == "openwebtext"
     report = evaluate_run(folder, num_prompts=2, reference_samples=2)
     assert report["prompts"].startswith("openwebtext")
     assert all(row["excerpt"] in TEXTS for row in report["completions"])

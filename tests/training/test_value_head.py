@@ -53,7 +53,6 @@ def test_a_value_model_shares_no_weights_with_the_policy(any_model, rollout):
     assert not own & {p.data_ptr() for p in critic.parameters()}
 
 
-def test_no_critic_and_no_such_critic(any_model):
-    assert make_critic("none", any_model) is None
-    with pytest.raises(ValueError, match="'none', 'head' or 'model', got 'tail'"):
+def test_no_such_critic(any_model):
+    with pytest.raises(ValueError, match="'head' or 'model', got 'tail'"):
         make_critic("tail", any_model)

@@ -84,9 +84,9 @@ FAILURES = (
         "uniform groups",
         "training.loop:reward_batch",
         "earned, strict = run.task.judge(sample.rows, completions, tolerance(run))",
-        "earned, strict = run.task.judge(sample.rows, completions, tolerance(run))\n"
+        "first, strict = run.task.judge(sample.rows, completions, tolerance(run))\n"
         "    size = rollout.num_generations\n"
-        "    earned = [first for first in earned[::size] for _ in range(size)]",
+        "    earned = [reward for reward in first[::size] for _ in range(size)]",
         "Rewards vary over the batch and look healthy, the share of uniform groups is 1, and nothing is ever learnt: "
         "each prompt was scored once, for all of its group.",
         "uniform_groups",

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from policy_gradients.training.config import TrainConfig, make_config
 from policy_gradients.training.loop import train_step
 from policy_gradients.training.run import Run
 from policy_gradients.training.setup import prepare
-from policy_gradients.training.sources import make_task
+from policy_gradients.training.sources import task_with_reward
 
 Rows = list[dict[str, Any]]
 OnStep = Callable[[dict[str, Any]], None]
@@ -94,7 +93,7 @@ class Lab:
     def prepare(self, reward: RewardFunction, **settings: Any) -> Run:
         """A run of the rule's prompts and metric that is trained on another reward."""
         config = self.config(**settings)
-        return prepare(config, replace(make_task(config), reward=reward))
+        return prepare(config, task_with_reward(config, reward))
 
     def healthy(self, steps: int, failure: Failure | None = None, on_step: OnStep = _nothing, **settings: Any) -> Rows:
         """The metrics of a run as it should be, with what the failure's line needs to matter, and without the line.

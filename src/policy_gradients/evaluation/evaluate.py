@@ -32,7 +32,17 @@ from policy_gradients.language.tasks import CheckerTask, Task, chat_ids
 from policy_gradients.language.text import shipped_articles
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
 from policy_gradients.training.config import TrainConfig, load_config
-from policy_gradients.training.run_folder import CONFIG, TASK, changed_since, read_tasks
+from policy_gradients.training.model_card import model_card
+from policy_gradients.training.run_folder import (
+    CARD,
+    CONFIG,
+    METRICS,
+    MODEL,
+    TASK,
+    changed_since,
+    read_metrics,
+    read_tasks,
+)
 from policy_gradients.training.sources import make_task, source_sentence
 
 logger = logging.getLogger(__name__)
@@ -255,6 +265,16 @@ def sample_prompts(subject: Subject, prompts: list[list[int]], num_generations: 
         part = prompts[i : i + size]
         uniforms = sampling_uniforms(len(part) * num_generations, config.max_new_tokens, i, seed)
         yield generate(subject.model, part, num_generations, uniforms, end_ids, pad_id, config.temperature)
+
+
+def write_card(directory: str | Path, report: dict[str, Any]) -> None:
+    """Put a report into the model's card, where the run has one."""
+    card, metrics = Path(directory, MODEL, CARD), Path(directory, METRICS)
+    if card.exists() and metrics.exists():
+        steps = len(read_metrics(metrics))
+        card.write_text(
+            model_card(load_config(Path(directory, CONFIG)), report["task"], steps, report), encoding="utf-8"
+        )
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

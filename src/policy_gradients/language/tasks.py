@@ -143,6 +143,7 @@ class RewardTask:
         heldout: Sequence[Row] | None = None,
         pass_at: float = 1.0,
         name: str = "own",
+        may_cut: str | None = None,
     ):
         """
         Args:
@@ -151,6 +152,7 @@ class RewardTask:
             reward: as `call_own_reward` has it; of several the weighted sum counts, those without an opinion left out.
             weights: of the reward functions; default: 1 each.
             heldout: rows for the evaluation; default: one row in ten, by a hash of its prompt.
+            may_cut: a column of text that is cut where a prompt does not fit; None: such a prompt is refused.
         """
         self.functions = [reward] if callable(reward) else list(reward)
         self.weights = list(weights) or [1.0] * len(self.functions)
@@ -158,7 +160,7 @@ class RewardTask:
             raise ValueError(
                 f"{len(self.functions)} reward functions and {len(self.weights)} weights; one each is needed"
             )
-        self.instruction, self.pass_at, self.name = instruction, pass_at, name
+        self.instruction, self.pass_at, self.name, self.may_cut = instruction, pass_at, name, may_cut
         table = as_rows(rows)
         columns = template_columns(instruction, table.columns)
         check_columns(table, columns, "the dataset")
@@ -178,18 +180,32 @@ class RewardTask:
         return self.instruction.format(**row)
 
     def prompt(self, tokenizer: Any, row: Row, max_tokens: int) -> list[int]:
-        """All of it: a question that is cut is another question.
+        """All of it: a question that is cut is another question. Where a column may be cut, as much of it as fits.
 
         Raises:
             ValueError: it does not fit, or the tokenizer's template has no place for the text.
         """
         ids = chat_ids(tokenizer, self.text(row))
+        if self.may_cut is not None and len(ids) > max_tokens:
+            ids = self._cut(tokenizer, row, max_tokens, len(ids) - max_tokens)
         if len(ids) > max_tokens:
             raise ValueError(
                 f"a prompt of {len(ids)} tokens does not fit into max_prompt_tokens={max_tokens}: "
                 f"{str(self.text(row))[:60]!r}…; raise it, or take the row out"
             )
         return ids
+
+    def _cut(self, tokenizer: Any, row: Row, max_tokens: int, excess: int) -> list[int]:
+        """The prompt with its cuttable column shortened by tokens until it fits, or until nothing is left of it."""
+        whole = tokenizer.encode(row[self.may_cut], add_special_tokens=False)
+        room = len(whole)
+        while True:
+            room = max(0, room - max(1, excess))
+            kept = tokenizer.decode(whole[:room], clean_up_tokenization_spaces=False).rstrip("\ufffd")
+            ids = chat_ids(tokenizer, self.text({**row, self.may_cut: kept}))
+            excess = len(ids) - max_tokens
+            if excess <= 0 or room == 0:
+                return ids
 
     def reward_function(self, tolerance: int) -> RewardFunction:
         """There is none of completions alone: rewards here may depend on the row."""

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from policy_gradients.training.presets import preset
 from policy_gradients.training.run import Run
 from policy_gradients.training.run_folder import METRICS, read_metrics
 from policy_gradients.training.setup import prepare
-from policy_gradients.training.sources import make_task
+from policy_gradients.training.sources import task_with_reward
 
 MEMORY = "memory.json"
 DESCRIPTION = "config.json"
@@ -108,7 +107,7 @@ def measured_run(config: TrainConfig) -> tuple[list[dict[str, float]], dict[str,
     from policy_gradients.training.benchmark import peak_memory
 
     before = peak_memory("cpu")
-    run, rows = prepare(config, replace(make_task(config), reward=holds_a_digit)), []
+    run, rows = prepare(config, task_with_reward(config, holds_a_digit)), []
     for step in range(config.max_steps):
         start = time.process_time()
         row = train_step(run, step)

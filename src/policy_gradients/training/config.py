@@ -561,6 +561,15 @@ def flat_of(config: TrainConfig) -> dict[str, Any]:
     return flat
 
 
+def with_settings(config: TrainConfig, **settings: Any) -> TrainConfig:
+    """The config with some flat settings replaced; those that have no part in it any more are dropped.
+
+    Raises:
+        ValueError: as `make_config`.
+    """
+    return make_config(flat_of(config), **settings)
+
+
 def to_json(record: Any) -> Any:
     """As plain dicts, each with its `kind`, for JSON."""
     if not dataclasses.is_dataclass(record):

@@ -22,6 +22,7 @@ from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.training.alarms import ring_once
 from policy_gradients.training.batch import Batch, Rewarded, Sample, Stopwatch
 from policy_gradients.training.config import TrainConfig
+from policy_gradients.training.credit import MakeCredit, make_credit
 from policy_gradients.training.distribution import gather_columns, own_rows
 from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.run import Run
@@ -141,6 +142,7 @@ def train(
     on_step: Callable[[dict[str, float]], None] | None = None,
     task: Task | None = None,
     allow_changed_task: bool = False,
+    make_credit: MakeCredit = make_credit,
 ) -> Path:
     """Run the main job; `output_dir` then holds `config.json`, `metrics.jsonl`, `checkpoint-*/` and `model/`.
 
@@ -150,6 +152,7 @@ def train(
         progress: show a progress bar.
         on_step: called with each step's row of metrics, for live plots and other logs.
         task: instead of the config's, made in Python.
+        make_credit: instead of the config's credit, one of your own: (config, model, tokenizer) → `Credit`.
         allow_changed_task: resume although the task's rows, template or reward are not those it began with; logged.
 
     Raises:
@@ -161,7 +164,7 @@ def train(
         task = excerpt_task(reward_function)
     task = task or make_task(config)
     folder = RunFolder(Path(output_dir), config, resume, task.identity(), allow_changed_task)
-    run = prepare(config, task)
+    run = prepare(config, task, make_credit)
     first_step = folder.restore(run) if resume else 0
     main = run.accelerator.is_main_process
     if main:
@@ -194,7 +197,7 @@ def train(
     if done % config.save_every:
         folder.save_checkpoint(run, done)
     bar.close()
-    folder.save_model(run)
+    folder.save_model(run, done)
     run.accelerator.end_training()
     return folder.path
 
@@ -203,7 +206,8 @@ def excerpt_task(reward_function: OwnReward) -> RewardTask:
     """Continue the shipped excerpts, and earn what a function says."""
     train_rows, heldout = ([{"excerpt": text} for text in shipped_excerpts(split)] for split in ("train", "heldout"))
     name = f"reward {getattr(reward_function, '__name__', type(reward_function).__name__)}"
-    return RewardTask(train_rows, "Continue this text.\n{excerpt}", reward_function, heldout=heldout, name=name)
+    return RewardTask(train_rows, "Continue this text.\n{excerpt}", reward_function, heldout=heldout, name=name,
+                      may_cut="excerpt")  # fmt: skip
 
 
 def _postfix(metrics: dict[str, float]) -> str:

@@ -21,12 +21,14 @@ from policy_gradients.training.config import (
     save_config,
     to_json,
 )
+from policy_gradients.training.model_card import model_card
 from policy_gradients.training.run import Run
 from policy_gradients.training.sharding import gathered, share_like
 
 logger = logging.getLogger(__name__)
 
 CONFIG, METRICS, MODEL, TASK = "config.json", "metrics.jsonl", "model", "task.json"
+CARD = "README.md"
 PARTIAL = ".partial"  # ends the name of what is being written or removed; whoever is killed then leaves it behind
 
 
@@ -64,7 +66,7 @@ class RunFolder:
                     f"{path} holds a run with another config ({differing}); resume it with its own settings"
                 )
             self.tasks = read_tasks(path / TASK)
-            if changed := changed_since(self.tasks, self.identity):
+            if identity is not None and (changed := changed_since(self.tasks, identity)):
                 if not allow_changed_task:
                     raise ValueError(
                         f"{path} was begun with another task: {changed}. Give it back its own, or go on regardless with "
@@ -201,7 +203,7 @@ class RunFolder:
             run.curriculum = dataclasses.replace(run.curriculum, **state["curriculum"])
         return state["step"]
 
-    def save_model(self, run: Run) -> None:
+    def save_model(self, run: Run, steps: int) -> None:
         """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it."""
         run.accelerator.wait_for_everyone()
         sharded = run.config.sharded
@@ -211,6 +213,8 @@ class RunFolder:
             partial = _fresh(self.path / MODEL)
             run.model.save_pretrained(partial, state_dict=weights)
             run.tokenizer.save_pretrained(partial)
+            name = run.task.name if run.task is not None else "task"
+            (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
             _put(partial, self.path / MODEL)
 
 

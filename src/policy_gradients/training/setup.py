@@ -14,8 +14,8 @@ from policy_gradients.language.scoring import CompletionScorer
 from policy_gradients.language.tasks import CheckerTask, Task, TaskPrompts
 from policy_gradients.training.batch import Sample
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
-from policy_gradients.training.config import TrainConfig
-from policy_gradients.training.credit import make_credit
+from policy_gradients.training.config import ByState, TrainConfig
+from policy_gradients.training.credit import MakeCredit, make_credit
 from policy_gradients.training.distribution import check_processes, new_accelerator, own_rows
 from policy_gradients.training.run import Run
 from policy_gradients.training.schedules import make_curriculum
@@ -25,11 +25,11 @@ from policy_gradients.training.sources import make_task
 logger = logging.getLogger(__name__)
 
 
-def prepare(config: TrainConfig, task: Task | None = None) -> Run:
+def prepare(config: TrainConfig, task: Task | None = None, make_credit: MakeCredit = make_credit) -> Run:
     """Load the parts, and try the task on samples of the untrained policy.
 
     Args:
-        task: instead of the config's.
+        task, make_credit: instead of the config's.
 
     Raises:
         ValueError: a bad config, dataset, reward or model.
@@ -37,6 +37,11 @@ def prepare(config: TrainConfig, task: Task | None = None) -> Run:
     accelerator = new_accelerator(config.precision)
     check_processes(config, accelerator)
     task = task or make_task(config)
+    if isinstance(config.credit, ByState) and not (isinstance(task, CheckerTask) and task.reward is None):
+        raise ValueError(
+            "credit state asks the rule's checker about texts that were never written; with a reward of your own set "
+            "credit to completion"
+        )
     model, tokenizer = load_model(config.model)
     prompts = TaskPrompts(tokenizer, task, config.max_prompt_tokens)
     if config.lora_rank:

@@ -7,6 +7,7 @@ from typing import Any
 from policy_gradients.language.dataset import read_rows
 from policy_gradients.language.models import resolve_model
 from policy_gradients.language.openwebtext import SOURCE_SENTENCES, find_excerpts
+from policy_gradients.language.rewards import RewardFunction
 from policy_gradients.language.rules import parse_rule
 from policy_gradients.language.tasks import CheckerTask, RewardTask, Task
 from policy_gradients.language.text import PromptSource, Split, read_excerpts, shipped_excerpts
@@ -63,7 +64,16 @@ def make_task(config: TrainConfig) -> Task:
     if settings.dataset is None and instruction is None:
         instruction = "Continue this text.\n{excerpt}"
     name = f"reward {', '.join(spec.rpartition(':')[2] for spec in settings.reward_functions)}"
-    return RewardTask(rows, instruction, functions, settings.reward_weights, heldout, settings.pass_at, name)
+    return RewardTask(rows, instruction, functions, settings.reward_weights, heldout, settings.pass_at, name,
+                      may_cut=None if settings.dataset else "excerpt")  # fmt: skip
+
+
+def task_with_reward(config: TrainConfig, reward: RewardFunction) -> CheckerTask:
+    """The prompts and the metric of a config's rule, with another reward to train on."""
+    task = make_task(config)
+    if not isinstance(task, CheckerTask):
+        raise ValueError(f"the task {task.name} has a reward of its own")
+    return dataclasses.replace(task, reward=reward)
 
 
 def excerpts_of(task: RuleTask, split: Split, seed: int) -> tuple[list[str], PromptSource]:

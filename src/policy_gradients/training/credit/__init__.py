@@ -1,5 +1,6 @@
 """Step 3, and what it asks of steps 4 and 5: one file for each kind of credit, and the one place that chooses."""
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -13,7 +14,20 @@ from policy_gradients.training.credit.critic import CriticCredit
 from policy_gradients.training.credit.group import GroupCredit
 from policy_gradients.training.credit.states import CheckerCredit
 
-__all__ = ["Credit", "Gather", "TokenLosses", "make_credit"]
+__all__ = [
+    "CheckerCredit", "Credit", "CriticCredit", "Gather", "GroupCredit", "MakeCredit", "TokenLosses", "make_credit",
+]  # fmt: skip
+    "CheckerCredit",
+    "Credit",
+    "CriticCredit",
+    "Gather",
+    "GroupCredit",
+    "MakeCredit",
+    "TokenLosses",
+    "make_credit",
+]
+
+MakeCredit = Callable[[TrainConfig, PreTrainedModel, Any], Credit]
 
 
 def make_credit(config: TrainConfig, model: PreTrainedModel, tokenizer: Any) -> Credit:
