@@ -1,4 +1,4 @@
-"""A credit of one's own: every token of a completion gets +1 or -1, whether it earned more or less than its group's mean.
+"""A credit of one's own: each token gets +1 or -1, whether its completion earned more or less than the group's mean.
 
 python examples/sign_credit.py runs/sign        # plain GRPO on the tiny model, with this in place of its advantages
 """

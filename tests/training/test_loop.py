@@ -152,11 +152,6 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_alone(config, fin
         train(config, folder, reward_function=number_of_e, progress=False)
     names = sorted(p.name for p in folder.iterdir())
     assert names == ["checkpoint-000002", "config.json", "metrics.jsonl", "task.json"]
-        "checkpoint-000002",
-        "config.json",
-        "metrics.jsonl",
-        "task.json",
-    ]
     train(config, folder, resume=True, reward_function=number_of_e, progress=False)
     assert_same_run(finished, folder)
 

@@ -57,8 +57,8 @@ def read_rows(where: str) -> Rows:
     except Exception as error:  # each format, and the hub, raise their own kinds
         cause = error.__cause__ or error
         raise ValueError(
-            f"dataset {where} cannot be read ({type(cause).__name__}: {_first_line(str(cause))}); give a file that ends in "
-            f"{', '.join(FORMATS)}, or, with a network, a dataset's name on the hub"
+            f"dataset {where} cannot be read ({type(cause).__name__}: {_first_line(str(cause))}); give a file that "
+            f"ends in {', '.join(FORMATS)}, or, with a network, a dataset's name on the hub"
         ) from None
     if isinstance(found, datasets.DatasetDict):
         found = found["train"] if "train" in found else next(iter(found.values()))
@@ -103,8 +103,8 @@ def check_apart(train: Rows, heldout: Rows, columns: Sequence[str]) -> None:
     known = set(row_keys(train, columns))
     if shared := sum(key in known for key in row_keys(heldout, columns)):
         raise ValueError(
-            f"{shared} of {len(heldout)} held-out rows are training rows, too ({', '.join(columns)} are equal); take them "
-            "out of one of the two"
+            f"{shared} of {len(heldout)} held-out rows are training rows, too ({', '.join(columns)} are equal); take "
+            "them out of one of the two"
         )
 
 

@@ -1,7 +1,7 @@
 """What a policy is trained for: rows, a prompt from each, a reward, and when a completion has passed.
 
-The loop and the evaluation ask a task for these and nothing else. `CheckerTask` is the course's own; `RewardTask` is for
-tasks of yours: give it rows, a template and a reward function, or write a class with the same methods.
+The loop and the evaluation ask a task for these and nothing else. `CheckerTask` is the course's own; `RewardTask` is
+for tasks of yours: give it rows, a template and a reward function, or write a class with the same methods.
 """
 
 import hashlib
@@ -293,8 +293,8 @@ def template_columns(instruction: str | None, columns: Sequence[str]) -> list[st
     if instruction is None:
         if "prompt" not in columns:
             raise ValueError(
-                f"without an instruction the dataset needs a column 'prompt'; its columns are {', '.join(columns)}. Give "
-                f"an instruction such as '{{{columns[0]}}}'"
+                f"without an instruction the dataset needs a column 'prompt'; its columns are {', '.join(columns)}. "
+                f"Give an instruction such as '{{{columns[0]}}}'"
             )
         return ["prompt"]
     try:
@@ -308,8 +308,8 @@ def template_columns(instruction: str | None, columns: Sequence[str]) -> list[st
             raise ValueError(f"instruction names {{{name}}}, and the columns are {', '.join(columns)}")
     if not fields:
         raise ValueError(
-            f"instruction {instruction!r} names no column, so every prompt would be the same; write one in braces, such as "
-            f"{{{columns[0]}}}"
+            f"instruction {instruction!r} names no column, so every prompt would be the same; write one in braces, "
+            f"such as {{{columns[0]}}}"
         )
     return list(dict.fromkeys(fields))
 

@@ -134,8 +134,8 @@ def ratio_drift(rows: Rows) -> str | None:
     recent = rows[-WINDOW:]
     if len(recent) == WINDOW and all("update_kl" in each and each["updates"] == 1 for each in recent):
         return (
-            f"one update moves the policy {row['update_kl']:.2g} nats a token, out of the trust region, so the batch is "
-            "not used again: fewer updates a batch or a lower learning rate will learn as much"
+            f"one update moves the policy {row['update_kl']:.2g} nats a token, out of the trust region, so the batch "
+            "is not used again: fewer updates a batch or a lower learning rate will learn as much"
         )
     return None
 

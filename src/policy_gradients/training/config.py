@@ -1,8 +1,8 @@
 """Every number that decides a run, as a tree: what a choice does not use has no place to stand in it.
 
 A run is told by flat settings (`make_config`, `preset`, the command line); they are sorted into the tree here. Where
-there is a choice of kinds (credit, divergence, entropy, curriculum, task), each kind holds its own settings alone, so that
-contradictory mixes cannot be written, and a setting without a part is refused by name.
+there is a choice of kinds (credit, divergence, entropy, curriculum, task), each kind holds its own settings alone, so
+that contradictory mixes cannot be written, and a setting without a part is refused by name.
 """
 
 import ast
@@ -122,13 +122,13 @@ class OwnTask(Checked):
     task_file: str | None = None
     """FILE.py that defines `task`, an object or a function without arguments that makes it (`language.tasks.Task`)."""
     dataset: str | None = None
-    """Rows: a JSON-lines, CSV or Parquet file, a folder that `datasets` saved, or a hub id. Default: the shipped text, in
-    the column `excerpt`."""
+    """Rows: a JSON-lines, CSV or Parquet file, a folder that `datasets` saved, or a hub id. Default: the shipped text,
+    in the column `excerpt`."""
     heldout_dataset: str | None = None
     """Rows for `evaluate`; default: one in ten of `dataset`, chosen by content, so that equal rows stay together."""
     instruction: str | None = None
-    """Template of the prompt over a row's columns, such as 'Solve {question}'. Default: the column `prompt`, text or chat
-    messages."""
+    """Template of the prompt over a row's columns, such as 'Solve {question}'. Default: the column `prompt`, text or
+    chat messages."""
     reward_functions: tuple[str, ...] = ()
     """FILE.py:NAME or module:name, with TRL's signature: (prompts, completions, **columns) → a number or None each."""
     reward_weights: tuple[float, ...] = ()
@@ -201,7 +201,8 @@ class ByState(Checked):
     state_values: Values = "returns"
     """What states are worth, as means of sampled returns (`StateValues`), or by policy evaluation from the policy's own
     chances of what comes next (`TransitionValues`). The latter leave out the divergence that is still to be paid; and
-    with them rewards are in units of their running root mean square, so that rare ones pull as hard as frequent ones."""
+    with them rewards are in units of their running root mean square, so that rare ones pull as hard as frequent
+    ones."""
     state_memory: float = number(0.8, least=0)
     """How much a batch still counts one step later in the values of the states."""
     updates_per_batch: int = number(1, least=1, most=1000)
@@ -361,8 +362,8 @@ class TrainConfig(Checked):
         if isinstance(self.credit, ByState):
             if not isinstance(self.task, RuleTask):
                 raise ValueError(
-                    "credit state asks the checker of a rule about texts that were never written, and a reward function "
-                    "has no such states; set credit to completion"
+                    "credit state asks the checker of a rule about texts that were never written, and a reward "
+                    "function has no such states; set credit to completion"
                 )
             require_states(parse_rule(self.task.rule))
         elif isinstance(self.divergence, KlProjection):
@@ -417,8 +418,8 @@ _SELECTOR_HELP = {
     "credit": "`completion`: every token gets the advantage of its completion. `state`: what the state of the checker "
     "that it leads to is worth, summed over all tokens that might have been chosen; it asks the checker half-way",
     "critic": "PPO: advantages from a learned value instead of groups; by a `head` on the policy, or a second `model`",
-    "updates_per_batch": "1: plain policy gradient. More: the same batch again; with the clipped ratio, or, with credit "
-    "state, within max_update_kl",
+    "updates_per_batch": "1: plain policy gradient. More: the same batch again; with the clipped ratio, or, with "
+    "credit state, within max_update_kl",
     "projection_weight": "credit state: above 0, so many times the divergence from the target π_ref exp(Q/β), instead "
     "of that from the reference",
     "entropy_schedule": "of the entropy weight: constant, with the variance of rewards or its inverse, or steered to a "

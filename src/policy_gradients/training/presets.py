@@ -88,8 +88,8 @@ _SMOLLM2: dict[str, Any] = {
     "save_every": 10,
 }
 
-# The recipe that the course's source page asks for: 64 characters, one bit a completion, the length widened at first and
-# narrowed patiently. Not yet measured to the end.
+# The recipe that the course's source page asks for: 64 characters, one bit a completion, the length widened at first
+# and narrowed patiently. Not yet measured to the end.
 _PAGE: dict[str, Any] = {
     **_LARGER,
     "model": "smollm2",

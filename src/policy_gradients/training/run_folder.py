@@ -69,8 +69,8 @@ class RunFolder:
             if identity is not None and (changed := changed_since(self.tasks, identity)):
                 if not allow_changed_task:
                     raise ValueError(
-                        f"{path} was begun with another task: {changed}. Give it back its own, or go on regardless with "
-                        "--allow-changed-task, which the folder will tell"
+                        f"{path} was begun with another task: {changed}. Give it back its own, or go on regardless "
+                        "with --allow-changed-task, which the folder will tell"
                     )
                 logger.warning("the run goes on with another task: %s", changed)
                 self.tasks.append({"from_step": None, **self.identity})

@@ -96,7 +96,7 @@ def sample_batch(run: Run, step: int) -> Sample:
 
 
 def try_task(run: Run) -> None:
-    """Make every prompt that the run will meet, and judge a first batch: a task fails, or warns, before any training."""
+    """Make every prompt that the run will meet, and judge a first batch: it fails, or warns, before any training."""
     config = run.config
     steps = min(config.max_steps, -(-len(run.prompts) // config.num_prompts))
     for step in range(steps):

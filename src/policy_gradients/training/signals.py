@@ -24,7 +24,7 @@ def measure(
     update: int,
     config: TrainConfig,
 ) -> dict[str, Tensor]:
-    """Sums over the tokens of a micro-batch: in the first update where it starts from, in later ones how far it went."""
+    """Sums over the tokens of a micro-batch: in the first update where it starts, in later ones how far it went."""
     scores, old, mask, sums = scores.detach(), old.detach(), rollout.mask, {}
     divergence, clip = config.divergence, getattr(config.credit, "clip", None)
     if update == 0:

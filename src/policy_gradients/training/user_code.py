@@ -20,7 +20,7 @@ def load_object(spec: str, what: str, default: str | None = None) -> Any:
     Raises:
         ValueError: it is not written so, is not there, or its code fails; the line is named.
     """
-    place, colon, name = spec.rpartition(":") if ":" in spec else (spec, "", default or "")
+    place, _, name = spec.rpartition(":") if ":" in spec else (spec, "", default or "")
     if spec.endswith(".py"):  # a drive letter's colon, or none
         place, name = spec, default or ""
     if not place or not name:

@@ -15,8 +15,6 @@ from policy_gradients.training.credit.group import GroupCredit
 from policy_gradients.training.credit.states import CheckerCredit
 
 __all__ = [
-    "CheckerCredit", "Credit", "CriticCredit", "Gather", "GroupCredit", "MakeCredit", "TokenLosses", "make_credit",
-]  # fmt: skip
     "CheckerCredit",
     "Credit",
     "CriticCredit",

@@ -13,7 +13,7 @@ from policy_gradients.training.value_head import advantages_and_returns, make_cr
 
 
 class CriticCredit(Credit):
-    """GAE of the reward at the end, less the divergence that is still to be paid; the critic learns beside the policy."""
+    """GAE of the reward at the end, less the divergence still to be paid; the critic learns beside the policy."""
 
     def __init__(self, settings: ByCritic, model: PreTrainedModel):
         self.settings, self.critic = settings, make_critic(settings.critic, model)
