@@ -11,6 +11,10 @@ FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".pa
 BATCH = 10_000  # rows looked at together
 
 
+class DatasetError(ValueError):
+    """A dataset is not there, or of no known format."""
+
+
 class Rows(Sequence[Mapping[str, Any]]):
     """Some rows of a `datasets.Dataset`, which lies on the disk: a million of them take a list of numbers."""
 
@@ -43,17 +47,17 @@ def read_rows(where: str) -> Rows:
             found = datasets.load_from_disk(where)
         elif path.suffix in FORMATS:
             if not path.is_file():
-                raise ValueError(f"dataset {where} does not exist")
+                raise DatasetError(f"dataset {where} does not exist")
             options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
             found = datasets.load_dataset(
                 FORMATS[path.suffix], data_files=str(path.resolve()), split="train", **options
             )
         elif path.exists():
-            raise ValueError(f"dataset {where} has none of the known endings: {', '.join(FORMATS)}")
+            raise DatasetError(f"dataset {where} has none of the known endings: {', '.join(FORMATS)}")
         else:
             found = datasets.load_dataset(where, split="train")
-    except ValueError as error:
-        raise ValueError(_first_line(str(error))) from None
+    except DatasetError:
+        raise
     except Exception as error:  # each format, and the hub, raise their own kinds
         cause = error.__cause__ or error
         raise ValueError(

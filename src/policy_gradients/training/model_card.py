@@ -32,8 +32,8 @@ def model_card(config: TrainConfig, task: str, steps: int, report: dict[str, Any
         f"# {config.model}, trained by policy gradient on the {task}",
         "",
         f"{steps} steps of {config.num_prompts} prompts × {config.num_generations} completions, seed {config.seed}, "
-        f"credit by {config.credit.kind}. Sample it as it was trained: temperature {config.temperature:g}, no top-k, no "
-        f"top-p, at most {config.max_new_tokens} new tokens.",
+        f"credit by {config.credit.kind}. Sample it as it was trained: temperature {config.temperature:g}, no top-k, "
+        f"no top-p, at most {config.max_new_tokens} new tokens.",
         "",
         "## Result",
         "",
