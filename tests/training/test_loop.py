@@ -420,13 +420,16 @@ def test_a_killed_process_resumes_exactly(config, tmp_path):
     assert_same_run(whole, folder)
 
 
-def test_a_run_ends_when_the_rule_is_met_and_stays_ended(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "passes", lambda rule, completion: True)  # running mean 0.2, 0.36, 0.488
+def test_a_run_ends_when_the_rule_is_met_and_stays_ended(config, tmp_path):
     config = with_settings(config, stop_above=0.45)
-    folder = train(config, tmp_path / "short", reward_function=number_of_e, progress=False)
+
+    def content(completions):  # all pass: running mean 0.2, 0.36, 0.488
+        return [1.0] * len(completions)
+
+    folder = train(config, tmp_path / "short", reward_function=content, progress=False)
     assert len(read_metrics(folder / "metrics.jsonl")) == 3
     assert (folder / "checkpoint-000003").is_dir() and (folder / "model").is_dir()
-    train(config, folder, resume=True, reward_function=number_of_e, progress=False)
+    train(config, folder, resume=True, reward_function=content, progress=False)
     assert len(read_metrics(folder / "metrics.jsonl")) == 3
 
 
