@@ -742,5 +742,5 @@ progress()
 # Not shown: what to do about the noise, other than to pay for it; here ten cookies for everybody were enough to spoil
 # everything.
 #
-# Next: [02 · Why does adding 10 to every reward break REINFORCE, and what mends it?](02_baselines.ipynb), 65 min to read
-# and 80 min of exercises.
+# Next: [02 · Why does adding 10 to every reward break REINFORCE, and what mends it?](02_baselines.ipynb), 55 min to read
+# and 78 min of exercises.

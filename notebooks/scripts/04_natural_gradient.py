@@ -871,4 +871,4 @@ progress()
 #
 # Not shown: a language model. There a state is a whole text, a value network is as large as the policy, and a reward is one bit.
 #
-# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), whose first table says how many minutes it takes.
+# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), about two hours with its exercises.
