@@ -255,8 +255,8 @@ show(curves(torch.arange(1, 41), answers, title=title, **axes, ylim=(0.2, 1.02))
 # %% [markdown]
 # With shared weights, 64 tokens hurt: the noise of 63 bystanders shakes the very logits that matter.
 # A seed that drifts to a wrong certainty never sees a reward again, and stays there.
-# Those who get there are not all late: some even gain by their luck, and the median is what it was. But the last quarter needs
-# half as long again as with eight tokens. Noise does not slow all down evenly. It spreads them, and ruins a few.
+# Those who get there are not all late: the quickest quarter even gains by its luck, and the median is what it was. But the slow are
+# slower, and more are still on their way at the end. Noise does not slow all down evenly. It spreads them, and ruins a few.
 # With logits of their own, bystanders wander off alone, and do no harm.
 #
 # ## 4. Crediting better
@@ -857,7 +857,7 @@ show(curves(torch.arange(1, 101), kept["KL"], title="How far one batch may push"
 
 # %% [markdown]
 # Without a clip, 32 sentences drag the policy whole nats away.
-# Here that even pays: what 32 sentences show of so small a world is true.
+# Here that even pays: what 32 sentences show of so small a world is mostly true.
 # A large world has more to be wrong about.
 # The clip brakes. But look closely: its KL still creeps up.
 # It is no trust region; notebook 04 builds one.
