@@ -575,8 +575,9 @@ show(curves(range(120), followed, title="Climbing, by two formulas", xlabel="ste
 
 # %% [markdown]
 # Then why does practice get away without γᵗ? Mostly it wants late steps to count, and uses γ to tame variance.
-# That is a fair choice, and not ∇J. Is it the gradient of something else, at least? In *this* world it is: what the second
-# step pays does not hang on the first, so nothing is discounted twice, and the sum is ∇J of γ = 1:
+# That is a fair choice, and not ∇J. Is it the gradient of something else, at least? In *this* world it is. What the second
+# step pays does not hang on the first action, so the γ inside G₀ stands before a term that averages to zero, and the sum is ∇J
+# of γ = 1:
 
 # %%
 plain = Oracle(two_step(gamma=1.0), pair.table, pair.initial())
@@ -633,7 +634,7 @@ print(f"‖∂d/∂θ‖ = {visits.norm():.2f}; theorem − exact ∇J: {(walk.t
 # %% [markdown]
 # ## 8. Why throw dice at all?
 #
-# If all is known, some best policy never throws dice: in each state, always the best action. Then why have a π(a|s)?
+# If the policy sees the whole state, some best one never throws dice: in each state, always the best action. Why have a π(a|s)?
 # One reason you have met: a probability is smooth in θ where a choice is a cliff (section 1). Another is that a policy may
 # not *see* enough. Three places in a row, all alike to it; each step costs 1, and beyond the third is the exit. "Right"
 # means right, but in the middle place the two directions are exchanged (Sutton & Barto 2018, Example 13.1).
@@ -660,7 +661,7 @@ top = {"J": earned_by, "2 − √2": [-(6 + 4 * 2**0.5)]}
 show(curves({"J": chances, "2 − √2": [2 - 2**0.5]}, top, title="Blind", xlabel="chance of right", ylabel="J"))
 
 # %% [markdown]
-# Either certainty walks to and fro for ever, J = −∞. The best policy throws a coin, and a loaded one:
+# Either certainty never gets out, J = −∞. The best policy throws a coin, and a loaded one:
 # p = 2 − √2, where −(4 − 2p)/(p(1 − p)) is largest. A greedy policy that acts at random one time in ten, as methods of values
 # often do, is one of the two ends of the curve. The gradient finds the middle by itself:
 

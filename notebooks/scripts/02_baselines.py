@@ -159,8 +159,7 @@ summary({"ten more, c = 0": runs["ten_more"]} | with_bonus)
 
 # %% [markdown]
 # It does what it says, and no more. Fewer are *sure*; and not more find the best button, rather fewer. The bonus holds the policy
-# near a coin toss, and what it tosses about there is the same noise. It treats the symptom. (It has its place where a policy must
-# keep trying although the gradient is good: notebook 05.)
+# near a coin toss, and what it tosses about there is the same noise. It treats the symptom. (Notebook 05 comes back to it.)
 #
 # The exact gradient says that none of this should be. Let us look at its estimate.
 
@@ -293,8 +292,7 @@ rates = (0.05, 0.1, 0.3)
 summary(race({f"rate {rate:g}": {"advantages_of": running(rate), "extra": 10} for rate in rates}))
 
 # %% [markdown]
-# A slow one still loses learners: the damage is done in the first few steps, while the baseline is on its way. Start it at the
-# first batch's mean, or let it move fast, and nobody is lost.
+# A slow one still loses learners, while the baseline is on its way. One that moves fast loses none.
 
 # %% [markdown]
 # **Exercise: The mean of the others** (★, 5 min). Each press of a batch is held against all the *other* ones.
@@ -595,7 +593,17 @@ Table(["critic", "best λ, 10 episodes", "100", "10,000"], rows)
 # V \leftarrow V + \alpha_V\,\delta_t\, z^V, \qquad \theta \leftarrow \theta + \alpha\,\delta_t\, z^\theta .$$
 #
 # Were θ and V held still until the end, the sum of all δₜ zᶿ would be GAE's Σ γᵗ ψₜ Âₜ, the double sum added up by columns
-# in place of rows. Nothing is stored but the traces, and nothing is waited for.
+# in place of rows. Nothing is stored but the traces, and nothing is waited for. To be sure, on one made-up episode of five steps:
+
+# %%
+r, v, psi = (torch.randn(*shape, generator=generator) for shape in ((1, 5), (1, 5), (5, 3)))
+late = 0.9 ** torch.arange(5.0)  # γᵗ, with γ = 0.9 and λ = 0.5
+by_rows = (late * gae(r, v, 0.9, 0.5)[0]) @ psi
+by_columns, trace = torch.zeros(3), torch.zeros(3)
+for t in range(5):
+    trace = 0.9 * 0.5 * trace + late[t] * psi[t]
+    by_columns = by_columns + (r[0, t] + 0.9 * (v[0, t + 1] if t < 4 else 0) - v[0, t]) * trace
+print(f"largest difference: {(by_rows - by_columns).abs().max():.0e}")
 
 # %% [markdown]
 # **Exercise: The surprise of one step** (★, 8 min). The last step of an episode is the trap.

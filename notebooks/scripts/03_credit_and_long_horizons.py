@@ -777,8 +777,8 @@ show(curves(lengths, left | formula, title="Old sentences age with their length"
 # A handful. Never less than one, since (Σw)² ≥ Σw²: what is left then is one sentence that outweighs all others.
 #
 # The formula is $n/\mathbb E_\text{old}[\rho^2]^T$, for tokens that are alike and independent. It puts means in place of the sums, so it
-# holds while many sentences share the weight; past that it falls below one, and means nothing any more. (A pile large enough for it
-# would need far more sentences than it says are lost.) Where it holds, it is good: 100,000 old sentences of 30 tokens.
+# holds while many sentences share the weight; past that it falls below one, and means nothing any more. Where it holds, it is good:
+# 100,000 old sentences of 30 tokens.
 
 # %%
 p = shift_for(0.01)
