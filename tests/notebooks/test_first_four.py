@@ -1,4 +1,4 @@
-"""What notebooks 01 to 04 promise of themselves: minutes, cell sizes, exercises that are put to use, where to go next."""
+"""What notebooks 01 to 04 promise of themselves: minutes, cell sizes, exercises that are used, where to go next."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,8 @@ def cells(name: str, kind: str) -> list[str]:
 
 def minutes(name: str) -> tuple[int, int]:
     """To read, and of the exercises, as the first cell says."""
-    found = re.search(r"to read and think \| (\d+) min, and (\d+) min for the \w+ exercises", cells(name, "markdown")[0])
+    said = r"to read and think \| (\d+) min, and (\d+) min for the \w+ exercises"
+    found = re.search(said, cells(name, "markdown")[0])
     assert found, "no minutes at the top"
     return int(found[1]), int(found[2])
 
