@@ -42,6 +42,14 @@ def with_alt_text(notebook):
     return notebook
 
 
+def with_links_of_the_site(notebook):
+    """A notebook lies beside docs/ in the repository, and inside it in the site: ../docs/x.md becomes ../x.md."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../docs/", "](../")
+    return notebook
+
+
 def copy_notebooks(source: Path) -> None:
     NOTEBOOKS.mkdir(exist_ok=True)
     found = {path.name: path for path in source.glob("*.ipynb")}
@@ -50,7 +58,7 @@ def copy_notebooks(source: Path) -> None:
     for stale in {path.name for path in NOTEBOOKS.iterdir()} - found.keys():
         (NOTEBOOKS / stale).unlink()
     for name, path in found.items():
-        text = nbformat.writes(with_alt_text(nbformat.read(path, as_version=4)))
+        text = nbformat.writes(with_links_of_the_site(with_alt_text(nbformat.read(path, as_version=4))))
         copy = NOTEBOOKS / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != text:  # Sphinx builds again what is newer
             copy.write_text(text, encoding="utf-8")

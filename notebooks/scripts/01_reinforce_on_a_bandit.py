@@ -24,14 +24,16 @@
 # **Afterwards you can**
 #
 # - say why J(θ) is smooth although every single reward is a jump;
-# - derive REINFORCE in two lines, and write it in one, as a gradient and as a loss;
+# - derive REINFORCE in two lines, and write it in one, as a gradient, as a loop and as a loss;
 # - hold an estimate against the *exact* gradient, and say how fast its error falls;
-# - tell the true gradient of a discounted return from a popular formula that can point backwards.
+# - derive the policy-gradient theorem for several steps, and say why the world's dynamics drop out of it;
+# - tell the true gradient of a discounted return from a popular formula that can point backwards;
+# - say when the best policy has to throw dice.
 #
 # | | |
 # | --- | --- |
-# | to read | 35 min, and about 60 more for the five exercises |
-# | to run | under half a minute on two CPU cores, no GPU |
+# | to read and think | 55 min, and 80 min for the six exercises |
+# | to run | under a minute on two CPU cores, no GPU |
 # | needs | derivatives, expectation, a little PyTorch; nothing of this course |
 
 # %%
@@ -48,17 +50,8 @@ from policy_gradients.course.curves import curves
 from policy_gradients.course.display import Table, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.live import LivePlot
-from policy_gradients.course.oracle_figures import error_against_samples
-from policy_gradients.course.widgets.bandit import bandit_board
-from policy_gradients.estimators.returns import discounted_returns
-from policy_gradients.estimators.scores import score_gradient
-from policy_gradients.oracle.compare import compare
 from policy_gradients.oracle.exact import GaussianOracle, Oracle
-from policy_gradients.oracle.mdp import state_distribution
-from policy_gradients.worlds.policies import GaussianPolicy
-from policy_gradients.worlds.policies import Table as Rows
-from policy_gradients.worlds.rollout import rollout
-from policy_gradients.worlds.small import bernoulli_bandit, chain, gaussian_bandit, two_step
+from policy_gradients.worlds.small import bernoulli_bandit, chain, gaussian_bandit, short_corridor, two_step
 from policy_gradients.worlds.tabular import softmax_policy
 
 torch.set_default_dtype(torch.float64)
@@ -69,7 +62,8 @@ torch.set_num_threads(1)  # with tensors this small, a second thread only gets i
 #
 # The three buttons pay with probability 0.2, 0.5 and 0.7. We know that; the policy does not.
 # The policy has one number per button, θ, and presses button a with probability softmax(θ)ₐ.
-# (In the literature, and in the exercises, the machine is a *bandit*, a button an *arm*, and a press a *pull*.)
+# (In the literature, and in the exercises, the machine is a *bandit*, a button an *arm*, and a press a *pull*.
+# The rule that chooses, π, is the *policy*, and what is paid, r, the *reward*.)
 #
 # Deep learning has one reflex: call `backward` on what you care about. Let us try it on a cookie.
 
@@ -229,6 +223,9 @@ Table(["", "θ₁", "θ₂", "θ₃"], [*rows, ["exact", *oracle.gradient.tolist
 
 
 # %%
+from policy_gradients.estimators.scores import score_gradient
+
+
 def reinforce(batch):
     """REINFORCE on trajectories (..., episodes, time): the library's form of your function."""
     return score_gradient(batch.scores, batch.returns)
@@ -245,6 +242,8 @@ print(f"variance {moments.variance:.4f} from one press, against ‖∇J‖² = {
 # > Draw the error against n, both axes logarithmic. What slope?
 
 # %%
+from policy_gradients.oracle.compare import compare
+
 sizes = [10, 100, 1000, 10_000, 100_000]
 found = compare(reinforce, oracle, sizes, generator, repeats=64, variance=moments.variance)
 print(f"slope {found.slope:.3f} ± {found.slope_error:.3f}; with ten presses,", end=" ")
@@ -264,11 +263,14 @@ assert abs(found.slope + 0.5) < 0.05 and abs(found_noisy.slope + 0.5) < 0.05
 print(f"slope {found_noisy.slope:.3f} ± {found_noisy.slope_error:.3f}")
 
 # %%
+from policy_gradients.course.oracle_figures import error_against_samples
+
 show(error_against_samples({"cookies, 0 or 1": found, "normal rewards": found_noisy}))
 
 # %% [markdown]
 # The thin black lines were not fitted. They are √(variance/n) with the *exact* variance of one episode.
-# At n = 10 even the direction is luck; at 1000 it is nearly right.
+# The right panel shows the direction. With ten presses most estimates are of some use, if far too long or too short,
+# and some point backwards (the share is printed above); from 1000 presses on, hardly any is off by much.
 # Each further digit costs a factor of 100 in presses. So the variance is worth fighting: notebook 02.
 
 # %% [markdown]
@@ -277,30 +279,66 @@ show(error_against_samples({"cookies, 0 or 1": found, "normal rewards": found_no
 # Five steps, and they will not change until the last notebook:
 # **rollout** → **reward** → **advantage** (here: the reward itself) → **log-prob** → **update**.
 #
+# The loop around them is short, and it is yours. The cells below train with it.
+
+# %% [markdown]
+# **Exercise: The training loop** (★★, 20 min). `play` does steps 1 and 2; the rest is your own functions from above.
+
+
+# %%
+def train(theta, play, learning_rate, steps):
+    """θ after so many steps of REINFORCE; play(theta) plays one batch, and gives arms (n,) and rewards (n,)."""
+    return ...  # your code here
+
+
+# %%
+train = check(train)
+# hint(train)  # without the #: a hint, and the next one each time
+# solution(train)
+
+# %% [markdown]
 # Our policy starts prejudiced: it presses the worst button four times in five.
+# Sixteen machines stand side by side, and each step presses all of them once.
 #
 # > **Predict**: how will the *middling* button's probability run: up, down, or both?
 
 # %%
-env, arms = mdp.env(16), torch.zeros(1, dtype=torch.long)  # 16 machines side by side; the one state
-start, LEARNING_RATE, STEPS = torch.tensor([2.0, 0.0, 0.0]), 0.5, 250
-theta = start
-with LivePlot("button_1, button_2, button_3", "J", total=STEPS, columns=2) as live:
-    for number in range(1, STEPS + 1):
-        batch = rollout(env, policy, theta, generator)
-        scores = policy.scores(theta, batch.observations, batch.actions)
-        theta = theta + LEARNING_RATE * reinforce_gradient(scores[:, 0], batch.returns)
-        pi = theta.softmax(0).tolist()
-        live.log(number, button_1=pi[0], button_2=pi[1], button_3=pi[2], J=theta.softmax(0) @ payout)
+from policy_gradients.worlds.rollout import rollout
 
-# %% [markdown]
-# The best button wins. The middling one rises first: as long as it beats the average J, it should.
-# Once J has passed 0.5, the same button is below average, and sinks. "Good" is always relative to the policy.
+env, start, LEARNING_RATE, STEPS = mdp.env(16), torch.tensor([2.0, 0.0, 0.0]), 0.5, 250
+
+
+def play(theta):
+    """Press all sixteen; note on the board what θ is about to do."""
+    pi = theta.softmax(0)
+    live.log(len(live.rows) + 1, button_1=pi[0].item(), button_2=pi[1].item(), button_3=pi[2].item(), J=pi @ payout)
+    batch = rollout(env, policy, theta, generator)
+    return batch.actions[:, 0], batch.returns
+
+
+# %%
+with LivePlot("button_1, button_2, button_3", "J", total=STEPS, columns=2) as live:
+    theta = train(start, play, LEARNING_RATE, STEPS)
 
 # %%
 peak = max(live.rows, key=lambda row: row["button_2"])
 print(f"button 2 peaks at step {peak['step']} with {peak['button_2']:.2f}, when J = {peak['J']:.2f}")
-print(f"at the end: π = {theta.softmax(0).numpy().round(3)}, J = {live.rows[-1]['J']:.3f} of at most 0.7")
+print(f"at the end: π = {theta.softmax(0).numpy().round(3)}, J = {theta.softmax(0) @ payout:.3f} of at most 0.7")
+
+# %% [markdown]
+# The best button wins. The middling one rises first, and sinks once the policy has become better than it:
+# "good" is always relative to the policy. When exactly? ∂J/∂θ₂ = π₂(p₂ − J) moves the **logit**, and that turns
+# where J passes p₂ = 0.5. The *probability* turns earlier, since the other logits move as well.
+# Sixteen presses blur it; along the exact gradient it can be read off:
+
+# %%
+at, walked = start, []
+for _ in range(3000):
+    pi = at.softmax(0)
+    walked.append([at[1].item(), pi[1].item(), (pi @ payout).item()])
+    at = at + 0.05 * pi * (payout - pi @ payout)
+logit, chance, J = torch.tensor(walked).T
+print(f"button 2: the logit peaks at J = {J[logit.argmax()]:.3f}, the probability at J = {J[chance.argmax()]:.3f}")
 
 # %% [markdown]
 # ### The same as a loss
@@ -324,7 +362,7 @@ reinforce_loss = check(reinforce_loss)
 # solution(reinforce_loss)
 
 # %%
-own = theta.clone().requires_grad_()
+own, batch = theta.clone().requires_grad_(), rollout(env, policy, theta, generator)
 log_probs, _ = policy.log_probs_and_entropy(own, batch.observations, batch.actions)
 loss = reinforce_loss(log_probs[:, 0], batch.returns)
 loss.backward()
@@ -369,6 +407,10 @@ gaussian_score = check(gaussian_score)
 
 
 # %%
+from policy_gradients.worlds.policies import GaussianPolicy
+from policy_gradients.worlds.policies import Table as Rows
+
+
 def dial(action):
     return -(action - 2).square().sum(-1)
 
@@ -383,29 +425,100 @@ print(f"∇J by (μ, log σ) = {dial_oracle.gradient.numpy().round(6)}, bias of 
 # Note the second entry: missing the target by *spreading* costs as well, so σ should shrink.
 
 # %%
-theta_dial, rate, nothing_seen = gaussian.initial(), 0.02, torch.zeros(64, dtype=torch.long)
-with LivePlot("mean", "standard_deviation", "reward", total=300, columns=3) as live:
-    for number in range(1, 301):
-        actions = gaussian.sample(theta_dial, nothing_seen, generator)
-        scores = gaussian.scores(theta_dial, nothing_seen, actions)  # your function, for all pulls at once
-        theta_dial = theta_dial + rate * reinforce_gradient(scores, dial(actions))
-        mean, std = theta_dial[0], theta_dial[1].exp()
-        live.log(number, mean=mean, standard_deviation=std, reward=dial(actions).mean())
+mean, log_std, rate = torch.tensor(0.0), torch.tensor(0.0), 0.02
+with LivePlot("mean", "standard_deviation", "reward", total=200, columns=2) as live:
+    for number in range(1, 201):
+        actions = mean + log_std.exp() * torch.randn(32, generator=generator)
+        scores = torch.stack([gaussian_score(mean, log_std, action) for action in actions])  # yours
+        mean, log_std = torch.stack([mean, log_std]) + rate * reinforce_gradient(scores, -((actions - 2) ** 2))
+        live.log(number, mean=mean, standard_deviation=log_std.exp(), reward=-((actions - 2) ** 2).mean())
+
+# %%
+print(f"at the end: μ = {mean:.2f}, σ = {log_std.exp():.2f}")
 
 # %% [markdown]
-# The mean finds 2, and σ closes in. Its first drop is a single batch: rewards of −4 make large steps, and noisy ones.
+# The mean finds 2, and σ closes in, with jolts: rewards of −4 and less make large steps, and noisy ones.
 # Squeeze σ further, and (a − μ)/σ² explodes: notebook 04 lives off that.
 
 # %% [markdown]
 # ## 7. More than one step, and a formula that points backwards
 #
-# Actions have consequences, so credit must look ahead. With a discount γ, the objective is
-# J = E[Σ γᵗ rₜ], the expected discounted return. What is its gradient?
+# Actions have consequences, so credit must look ahead. The setting has a name, *Markov decision process* (MDP):
 #
-# $$\nabla J = \mathbb{E}\Big[\sum_{t} \gamma^t \, \nabla \log \pi(a_t|s_t)\, G_t\Big], \qquad
-# G_t = \sum_{k \ge t} \gamma^{k-t} r_k .$$
+# | symbol | what it is |
+# | --- | --- |
+# | s, the **state** | all of the past that matters for the future; an episode begins in s₀, drawn from P(s₀) |
+# | a, the action | drawn from the policy, π(a\|s) |
+# | P(s′\|s, a), the dynamics | the chances of the next state; the learner does not know them |
+# | r, γ | what is paid for a step, and the discount of a step's delay |
+# | τ | an episode, s₀ a₀ r₀ s₁ a₁ r₁ …, with R(τ) = Σₜ γᵗ rₜ; and J = E[R(τ)] |
+# | Gₜ, the **return** | Σ_{k≥t} γᵏ⁻ᵗ rₖ, what comes from step t on |
+# | V(s), Q(s, a) | E[Gₜ \| sₜ = s] and E[Gₜ \| sₜ = s, aₜ = a]: the **values** under π |
+# | A(s, a), the advantage | Q(s, a) − V(s) |
+# | d(s) | Σₜ γᵗ P(sₜ = s): how often s is visited, late visits counting less |
 #
-# That is the policy-gradient theorem (Sutton, McAllester, Singh & Mansour 2000), per trajectory.
+# (A bandit has one state and one step: Q(a) = pₐ, V = J.) What is ∇J now? Three steps.
+#
+# **The dynamics drop out.** An episode's probability is a product, P(τ) = P(s₀) ∏ₜ π(aₜ|sₜ) P(sₜ₊₁|sₜ, aₜ). In its logarithm
+# the factors become terms, and all but the policy's are free of θ. With the trick of section 3, for τ in place of a:
+#
+# $$\nabla J = \sum_\tau R(\tau)\,\nabla P(\tau) = \mathbb{E}\,[R(\tau)\,\nabla\log P(\tau)], \qquad
+# \nabla \log P(\tau) = \sum_t \underbrace{\nabla \log \pi(a_t|s_t)}_{\psi_t} .$$
+#
+# **The past drops out.** Take a reward rₖ paid before step t, and condition on the history hₜ = s₀ a₀ r₀ … sₜ. Given hₜ, rₖ is a
+# known number and only aₜ is still open; and a score has mean zero in *every* state:
+#
+# $$\mathbb{E}[\,r_k\,\psi_t\,] = \mathbb{E}\big[\, r_k\, \mathbb{E}[\psi_t \mid h_t]\,\big] = 0 \quad (k < t), \qquad\text{so}\qquad
+# \nabla J = \mathbb{E}\Big[\sum_t \psi_t \sum_{k\ge t}\gamma^k r_k\Big] = \mathbb{E}\Big[\sum_{t} \gamma^t \,\psi_t\, G_t\Big].$$
+#
+# **The luck ahead averages out.** Condition on (sₜ, aₜ) instead: ψₜ is then a number, and the mean of Gₜ is Q by definition.
+# Collect equal states, and d(s) appears:
+#
+# $$\nabla J = \mathbb{E}\Big[\sum_t \gamma^t\,\psi_t\,Q(s_t,a_t)\Big] = \sum_s d(s) \sum_a \nabla\pi(a|s)\,Q(s,a).$$
+#
+# That is the policy-gradient theorem (Sutton, McAllester, Singh & Mansour 2000). Each step is a claim about averages, so the oracle
+# can go through all cases. A slippery corridor of three places, six steps at most:
+
+# %%
+small = chain(length=3, gamma=0.9)
+strider = softmax_policy(small)
+theta_walk = torch.randn(strider.size, generator=torch.Generator().manual_seed(1))
+short_walks = Oracle(small, strider.table, theta_walk, horizon=6)
+paths = short_walks.outcomes.episodes
+nudges = 1e-6 * torch.eye(strider.size)
+up, down = ([Oracle(small, strider.table, theta_walk + s * d, 6).outcomes for d in nudges] for s in (1, -1))
+slopes = [(u.probabilities.log() - v.probabilities.log()) / 2e-6 for u, v in zip(up, down, strict=True)]
+off = (torch.stack(slopes, dim=1) - paths.scores.sum(1)).abs().max()
+print(f"{len(paths.returns):,} episodes; ∇log P(τ) by differences, less Σ ψ: {off:.0e} at most")
+
+# %%
+from policy_gradients.estimators.returns import discounted_returns
+
+discount, clock, Q = 0.9 ** torch.arange(6.0), torch.arange(6), short_walks.action_values  # Q: (time, state, action)
+
+
+def whole(batch):
+    return score_gradient(batch.scores, (discount * batch.rewards).sum(-1))
+
+
+def without_the_past(batch):
+    return score_gradient(batch.scores, discount * discounted_returns(batch.rewards, 0.9))
+
+
+def without_luck(batch):
+    return score_gradient(batch.scores, discount * Q[clock, batch.observations, batch.actions] * batch.mask)
+
+
+# %%
+rows = []
+for name, estimator in {"R(τ)": whole, "γᵗ Gₜ": without_the_past, "γᵗ Q(sₜ, aₜ)": without_luck}.items():
+    by = short_walks.moments(estimator)
+    rows.append([name, by.bias(short_walks.gradient), by.variance])
+Table(["ψₜ is weighted by", "bias", "variance of one episode"], rows)
+
+# %% [markdown]
+# Three times the same mean; and here each step of the derivation also took some noise away.
+#
 # Very often, on our source page too, the **γᵗ** in front is left out. Does it matter?
 #
 # A world of two steps, γ = ½. The policy cannot tell the steps apart: one θ serves both.
@@ -462,12 +575,41 @@ show(curves(range(120), followed, title="Climbing, by two formulas", xlabel="ste
 
 # %% [markdown]
 # Then why does practice get away without γᵗ? Mostly it wants late steps to count, and uses γ to tame variance.
-# That is a fair choice, and not ∇J: such a direction is the gradient of *no* function (Nota & Thomas 2020).
-# A language model's answer ends, so γ = 1 is allowed, and then the two agree:
+# That is a fair choice, and not ∇J. Is it the gradient of something else, at least? In *this* world it is. What the second
+# step pays does not hang on the first action, so the γ inside G₀ stands before a term that averages to zero, and the sum is ∇J
+# of γ = 1:
 
 # %%
 plain = Oracle(two_step(gamma=1.0), pair.table, pair.initial())
 print("γ = 1:", plain.gradient.numpy().round(4), plain.without_discounting.numpy().round(4))
+
+# %% [markdown]
+# In general it is the gradient of *no* function (Nota & Thomas 2020). A gradient's own derivative, the Hessian, is
+# symmetric; the derivative of a direction that climbs nothing need not be. Let us measure how far it is off:
+
+# %%
+from policy_gradients.oracle.gradients import policy_gradient_theorem
+
+
+def asymmetry(world, weighting):
+    """‖D − Dᵀ‖ / ‖D‖ of the direction's derivative D by θ, from differences: 0 for a gradient."""
+    table, at = softmax_policy(world).table, torch.linspace(-1, 1, softmax_policy(world).size)
+
+    def direction(theta):
+        return policy_gradient_theorem(world, table, theta, weighting, world.max_steps)
+
+    D = torch.stack([direction(at + d) - direction(at - d) for d in 1e-5 * torch.eye(len(at))]) / 2e-5
+    return ((D - D.T).norm() / D.norm()).item()
+
+
+ways = ("discounted", "undiscounted")
+worlds = {"the two steps": two_step(), "a corridor of four places": chain(length=4)}
+rows = [[name, *(f"{asymmetry(w, way):.1e}" for way in ways)] for name, w in worlds.items()]
+Table(["asymmetry of the derivative", "with γᵗ", "without"], rows)
+
+# %% [markdown]
+# In the corridor the sum without γᵗ has no J that it would climb. A language model's answer ends, so γ = 1 is allowed, and
+# then the two formulas are one.
 
 # %% [markdown]
 # ### What the theorem does not say
@@ -477,6 +619,8 @@ print("γ = 1:", plain.gradient.numpy().round(4), plain.without_discounting.nump
 # > **Predict**: is the derivative of the state distribution zero?
 
 # %%
+from policy_gradients.oracle.mdp import state_distribution
+
 corridor = chain(length=4)
 walker = softmax_policy(corridor)
 visits = torch.autograd.functional.jacobian(lambda t: state_distribution(corridor, walker.table(t)), walker.initial())
@@ -488,7 +632,47 @@ print(f"‖∂d/∂θ‖ = {visits.norm():.2f}; theorem − exact ∇J: {(walk.t
 # so the effect is already counted. The theorem agrees with autograd through everything, to rounding.
 
 # %% [markdown]
-# ## 8. Play
+# ## 8. Why throw dice at all?
+#
+# If the policy sees the whole state, some best one never throws dice: in each state, always the best action. Why have a π(a|s)?
+# One reason you have met: a probability is smooth in θ where a choice is a cliff (section 1). Another is that a policy may
+# not *see* enough. Three places in a row, all alike to it; each step costs 1, and beyond the third is the exit. "Right"
+# means right, but in the middle place the two directions are exchanged (Sutton & Barto 2018, Example 13.1).
+#
+# > **Predict**: what do "always right" and "always left" earn? What is the best chance of "right": ½, more, less?
+
+# %%
+dark = short_corridor()
+blind = softmax_policy(dark)
+
+
+def blind_oracle(p):
+    """The oracle of a policy that goes right with chance p."""
+    return Oracle(dark, blind.table, torch.tensor([1 - p, p]).log())
+
+
+chances = torch.linspace(0.05, 0.95, 181)
+earned_by = torch.tensor([blind_oracle(p).objective for p in chances.tolist()])
+print(f"best of the grid: p = {chances[earned_by.argmax()]:.3f}, J = {earned_by.max():.2f}; ", end="")
+print(f"p = 0.05: {earned_by[0]:.1f}, p = 0.95: {earned_by[-1]:.1f}")
+
+# %%
+top = {"J": earned_by, "2 − √2": [-(6 + 4 * 2**0.5)]}
+show(curves({"J": chances, "2 − √2": [2 - 2**0.5]}, top, title="Blind", xlabel="chance of right", ylabel="J"))
+
+# %% [markdown]
+# Either certainty never gets out, J = −∞. The best policy throws a coin, and a loaded one:
+# p = 2 − √2, where −(4 − 2p)/(p(1 − p)) is largest. A greedy policy that acts at random one time in ten, as methods of values
+# often do, is one of the two ends of the curve. The gradient finds the middle by itself:
+
+# %%
+at = torch.zeros(2)
+for _ in range(100):
+    at = at + 0.02 * Oracle(dark, blind.table, at).gradient
+print(f"after 100 exact steps: p = {at.softmax(0)[1]:.4f}, 2 − √2 = {2 - 2**0.5:.4f}")
+
+# %% [markdown]
+# ## 9. Play
 #
 # Another machine, which pays 0.2, 0.5 or 0.8, and 24 learners. Three sliders: the learning rate, a number that is
 # added to every reward, and the rewards' noise. (Without sliders: the picture at its start. The menu is for later.)
@@ -497,6 +681,8 @@ print(f"‖∂d/∂θ‖ = {visits.norm():.2f}; theorem − exact ∇J: {(walk.t
 # > And what can an offset of +10 do, if all buttons get it alike?
 
 # %%
+from policy_gradients.course.widgets.bandit import bandit_board
+
 bandit_board()
 
 # %% [markdown]
@@ -505,26 +691,30 @@ bandit_board()
 # %%
 lifted = Oracle(gaussian_bandit([10.2, 10.5, 10.7], std=0.5), policy.table, policy.initial())
 print("∇J with 10 more:", lifted.gradient.numpy().round(4), " before:", oracle.gradient.numpy().round(4))
-print(f"variance of one press: {lifted.moments(reinforce).variance:.1f}, before: {moments.variance:.2f}")
+noise = lifted.moments(reinforce).variance
+print(
+    f"variance of one press: {noise:.1f}, before: {moments.variance:.2f}; {noise / moments.variance:.0f} times as much"
+)
 
 # %% [markdown]
-# The same gradient, and several hundred times the variance. What mends it is [notebook 02](02_baselines.ipynb).
+# The same gradient, and a multiple of the variance that only a great many more presses could pay for.
 
 # %% [markdown]
 # ## Where the source page differs
+#
+# The page *Policy Gradients*, from which this course started (see the
+# [bibliography](../docs/bibliography.md#the-source-page)), is right about most of this. Where it is not:
 #
 # | the page | what holds, and where you saw it |
 # | --- | --- |
 # | ∇J = E[Σ ∇log π · Q] for the discounted J | each term needs γᵗ; without it the sign can be wrong (section 7) |
 # | derivatives of the state distribution "vanish" | they do not appear; they are not zero (section 7) |
+# | policy gradients exist to do without the dynamics, unlike methods of values | Q-learning does without them, too; what a policy adds is dice and a smooth J (sections 1, 8) |
 # | the trick "differentiates through the sampling process" | it moves the derivative onto log π, so that sampling need not be differentiated (sections 1, 3) |
 # | J is the "average long-term reward" | it is the expected discounted return; the average reward is another objective (notebook 03) |
 # | γ must be below 1 | γ = 1 is allowed where episodes end, as answers of a language model do |
 # | REINFORCE goes unattributed | Williams 1992 |
 # | t = 0 … T is "T steps" | those are T + 1; here t runs from 0 to T − 1 |
-
-# %%
-progress()
 
 # %% [markdown]
 # ## References
@@ -536,5 +726,22 @@ progress()
 #    [proceedings](https://papers.nips.cc/paper/1999/hash/464d828b85b0bed98e80ade0a5c43b0f-Abstract.html)
 # 3. Nota & Thomas (2020). Is the policy gradient a gradient? *AAMAS*.
 #    [arXiv:1906.07073](https://arxiv.org/abs/1906.07073)
-# 4. Lehmann (2024). The definitive guide to policy gradients in deep reinforcement learning: a survey, with proofs.
-#    [arXiv:2401.13662](https://arxiv.org/abs/2401.13662)
+# 4. Sutton & Barto (2018). Reinforcement learning: an introduction, second edition, chapter 13. MIT Press.
+#    [incompleteideas.net](http://incompleteideas.net/book/the-book-2nd.html)
+# 5. Lehmann (2024). The definitive guide to policy gradients in deep reinforcement learning: theory, algorithms and
+#    implementations. A survey, with proofs. [arXiv:2401.13662](https://arxiv.org/abs/2401.13662)
+
+# %%
+progress()
+
+# %% [markdown]
+# ## Onward
+#
+# A reward needs no slope: multiply the score by it, and the mean is ∇J. For several steps the dynamics and the past drop out,
+# and γᵗ stays. One estimate is mostly noise, and its error falls as 1/√n.
+#
+# Not shown: what to do about the noise, other than to pay for it; here ten cookies for everybody were enough to spoil
+# everything.
+#
+# Next: [02 · Why does adding 10 to every reward break REINFORCE, and what mends it?](02_baselines.ipynb), 55 min to read
+# and 78 min of exercises.

@@ -31,9 +31,11 @@
 # - set GPOMDP's β by the mixing time of a chain;
 # - reuse old rollouts, and see when nothing is left of them.
 #
-# | to read | to run | needs |
-# | --- | --- | --- |
-# | 40 min, exercises included | under a minute on two CPU cores, no GPU | notebooks 01 and 02: REINFORCE, baselines, GAE |
+# | | |
+# | --- | --- |
+# | to read and think | 50 min, and 41 min for the five exercises |
+# | to run | about a minute on two CPU cores, no GPU |
+# | needs | notebooks [01](01_reinforce_on_a_bandit.ipynb) and [02](02_baselines.ipynb): REINFORCE, V and Q, baselines, GAE |
 
 # %%
 # @title Setup: on Colab this installs the course, elsewhere it does nothing
@@ -45,31 +47,16 @@ if find_spec("policy_gradients") is None:
 # %%
 import torch
 
-from policy_gradients.course.credit_figures import sentence_credit
 from policy_gradients.course.curves import curves, number_map
 from policy_gradients.course.display import Table, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.live import LivePlot
-from policy_gradients.course.oracle_figures import bias_and_variance, moments_table
-from policy_gradients.course.widgets.credit import credit_explorer
 from policy_gradients.estimators.baselines import leave_one_out
-from policy_gradients.estimators.credit import redistribute, shape_rewards
-from policy_gradients.estimators.gpomdp import gpomdp
-from policy_gradients.estimators.importance import importance_weights, self_normalized
-from policy_gradients.estimators.losses import clipped_loss, policy_gradient_loss
 from policy_gradients.estimators.returns import discounted_returns, generalized_advantages
 from policy_gradients.estimators.scores import score_gradient
-
-# %%
 from policy_gradients.oracle.exact import Oracle
-from policy_gradients.oracle.gradients import gpomdp_limit, gradient
-from policy_gradients.oracle.mdp import average_reward, episode_kl, expected_return
-from policy_gradients.worlds.policies import CategoricalPolicy
-from policy_gradients.worlds.policies import Table as Rows
-from policy_gradients.worlds.rollout import rollout
 from policy_gradients.worlds.small import early_token, mixing_chain, token_tree
 from policy_gradients.worlds.tabular import softmax_policy
-from policy_gradients.worlds.training import gradient_of, train_policy
 
 torch.set_num_threads(1)  # with tensors this small, a second thread only gets in the way
 generator = torch.Generator().manual_seed(0)  # every random number of this notebook comes from here
@@ -172,6 +159,10 @@ show(number_map(length, [f"n = {n:,}" for n in sizes], places, title=title, dark
 
 
 # %%
+from policy_gradients.worlds.policies import CategoricalPolicy
+from policy_gradients.worlds.policies import Table as Rows
+
+
 def world_of(places, share):
     """The judge's world; the places share one row of logits, or have one each."""
     mdp = early_token([0.0, 1.0, 0.0], places)
@@ -217,46 +208,55 @@ print(f"variance measured {single.var(0).sum():.1f}, predicted {predicted:.1f}")
 
 # %% [markdown]
 # The last question is whether it matters for learning.
-# Same judge, same learning rate, eight sentences a batch, and twenty seeds.
+# Same judge, same learning rate, eight sentences a batch, and a hundred seeds.
 # The baseline of notebook 02 is on.
 
 
 # %%
-def climb(policy):
-    """Plain gradient steps with a leave-one-out baseline."""
-    return lambda theta, b: theta + gradient_of(policy, theta, b, b.returns - leave_one_out(b.returns))
+from policy_gradients.worlds.training import gradient_of, train_policy
 
 
 def learn(name, places, share, live):
-    """Twenty seeds side by side; their share of right answers at each update."""
+    """A hundred seeds side by side, plain steps; their share of right answers at each update."""
     mdp, policy = world_of(places, share)
-    mean = lambda step, theta, batch: live.log(step, **{name: batch.returns.mean()})  # noqa: E731
-    return train_policy(mdp.env(20 * 8), policy, policy.initial(20), climb(policy), 40, generator, on_step=mean)
+
+    def climb(theta, batch):
+        return theta + gradient_of(policy, theta, batch, batch.returns - leave_one_out(batch.returns))
+
+    def on_step(step, theta, batch):
+        live.log(step, **{name: batch.returns.mean()})
+
+    return train_policy(mdp.env(100 * 8), policy, policy.initial(100), climb, 40, generator, on_step=on_step)
 
 
 # %% [markdown]
-# In each panel, the share of right answers:
+# In each panel, the share of right answers, on one scale:
 
 # %%
 cases = {"1 token": (1, True), "8 tokens": (8, True), "64 tokens": (64, True), "64 with own logits": (64, False)}
-with LivePlot(*cases) as live:  # a panel for each
+with LivePlot(*cases, columns=2, share_y=True) as live:  # a panel for each
     runs = {name: learn(name, *case, live) for name, case in cases.items()}
 
 # %%
-last = {name: run.returns[-5:].mean(0) for name, run in runs.items()}
-rows = [[name, (r > 0.9).sum().item(), (r < 0.1).sum().item(), r.mean().item()] for name, r in last.items()]
-Table(["sentence", "seeds above 90 %", "seeds below 10 %", "mean of 20 seeds"], rows)
+quarters = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+rows = []
+for name, run in runs.items():
+    last, first = run.returns[-5:].mean(0), run.iterations_to(0.9) + 1  # 0: never
+    needed = first[first > 0].double().quantile(quarters).tolist()
+    rows.append([name, (last > 0.9).sum().item(), (last < 0.1).sum().item(), last.mean().item(), *needed])
+header = ["sentence", "seeds above 90 %", "below 10 %", "mean of 100"]
+Table([*header, "updates to 90 %: lower quartile of those there", "median", "upper quartile"], rows)
 
 # %%
 answers = {name: run.returns.mean(1) for name, run in runs.items()}
-title, axes = "The same judge, longer sentences", {"xlabel": "update", "ylabel": "right answers, mean of 20 seeds"}
+title, axes = "The same judge, longer sentences", {"xlabel": "update", "ylabel": "right answers, mean of 100 seeds"}
 show(curves(torch.arange(1, 41), answers, title=title, **axes, ylim=(0.2, 1.02)))
 
 # %% [markdown]
 # With shared weights, 64 tokens hurt: the noise of 63 bystanders shakes the very logits that matter.
 # A seed that drifts to a wrong certainty never sees a reward again, and stays there.
-# (Three of twenty did; the others end where those with eight tokens do. Noise does not slow all down
-# evenly, it ruins a few.)
+# Those who get there are not all late: the quickest quarter even gains by its luck, and the median is what it was. But the slow are
+# slower, and more are still on their way at the end. Noise does not slow all down evenly. It spreads them, and ruins a few.
 # With logits of their own, bystanders wander off alone, and do no harm.
 #
 # ## 4. Crediting better
@@ -281,7 +281,8 @@ value = court.state_values  # V of each prefix, exact
 # ### Spreading it
 #
 # The page calls it a "standard trick": spread R over the steps so that $\sum_t \gamma^t r_t = R$.
-# (In language models another is usual: R on the last token, −β·log-ratio on each. DeepSeekMath, eq. 2.)
+# (In language models another is usual: R on the last token, and on each a price times the log-ratio to a reference, as a
+# cost. DeepSeekMath, eq. 2.)
 
 # %% [markdown]
 # **Exercise: Spread one reward over the steps** (★★, 8 min). Keep the discounted sum of each episode equal to its R.
@@ -333,9 +334,13 @@ shaped_rewards = check(shaped_rewards)
 # solution(shaped_rewards)
 
 # %% [markdown]
-# Why any Φ will do: the sum telescopes. All that is left of Φ is −Φ(s₀),
-# the same for every sentence.
-# And what is the same for every sentence is a baseline: no bias (notebook 02).
+# Why any Φ will do: the sum telescopes. Of the return from step t on, each Φ after the first is added once and taken away
+# once, and what is left is −Φ(sₜ):
+#
+# $$G'_t = \sum_{k\ge t}\gamma^{k-t}\big(r_k+\gamma\,\Phi(s_{k+1})-\Phi(s_k)\big) = G_t - \Phi(s_t).$$
+#
+# That is a number of the *state*, known before the action is drawn: a state baseline, so no bias (notebook 02, section 4). J itself
+# moves by −Φ(s₀), the same for every policy.
 #
 # A good Φ is one that already rises when things go well: chess players count pieces. Then a step is paid when
 # the position improves, not at the end of the game. With Φ = V the reward of a step becomes exactly
@@ -345,9 +350,8 @@ shaped_rewards = check(shaped_rewards)
 # %%
 paths = court.outcomes.episodes  # all 81 sentences
 phi = torch.randn(paths.rewards.shape, dtype=torch.float64, generator=generator)
-weights = 0.9 ** torch.arange(4, dtype=torch.float64)
-left = (shaped_rewards(paths.rewards, phi, 0.9) - paths.rewards) @ weights + phi[:, 0]
-print(f"Σ γ^t r' − Σ γ^t r + Φ(s₀) = {left.abs().max():.1e} at most")
+left = discounted_returns(shaped_rewards(paths.rewards, phi, 0.9), 0.9) - discounted_returns(paths.rewards, 0.9)
+print(f"largest |G'_t − G_t + Φ(s_t)|, at all four places: {(left + phi).abs().max():.1e}")
 
 # %% [markdown]
 # ### The contest
@@ -359,10 +363,6 @@ print(f"Σ γ^t r' − Σ γ^t r + Φ(s₀) = {left.abs().max():.1e} at most")
 wild = torch.randn(len(value), dtype=torch.float64, generator=generator)  # a potential of pure nonsense
 
 
-def to_go(rewards):
-    return lambda batch: score_gradient(batch.scores, discounted_returns(rewards(batch)))
-
-
 def process_judge(batch):
     rewards = torch.zeros_like(batch.rewards)
     rewards[..., 0] = 0.7 * (batch.actions[..., 0] == 1).double()
@@ -371,18 +371,31 @@ def process_judge(batch):
 
 
 # %%
-ways = {
-    "terminal reward": to_go(lambda b: b.rewards),
-    "spread evenly, reward-to-go": to_go(lambda b: redistribute(b.returns, torch.ones_like(b.rewards))),
-    "spread evenly, whole return": lambda b: score_gradient(b.scores, b.returns),
-    "process judge": to_go(process_judge),
-    "shaped, Φ = nonsense": to_go(lambda b: shape_rewards(b.rewards, wild[b.observations])),
-    "shaped, Φ = V": to_go(lambda b: shape_rewards(b.rewards, value[b.observations])),
-    "GAE λ = 0, critic V": lambda b: score_gradient(
-        b.scores, generalized_advantages(b.rewards, value[b.observations], lam=0.0)
-    ),
+from policy_gradients.course.oracle_figures import bias_and_variance, moments_table
+from policy_gradients.estimators.credit import redistribute, shape_rewards
+
+CREDIT = {  # what a batch's scores are multiplied with
+    "terminal reward": lambda b: discounted_returns(b.rewards),
+    "spread evenly, reward-to-go": lambda b: discounted_returns(redistribute(b.returns, torch.ones_like(b.rewards))),
+    "spread evenly, whole return": lambda b: b.returns,
+    "process judge": lambda b: discounted_returns(process_judge(b)),
+    "shaped, Φ = nonsense": lambda b: discounted_returns(shape_rewards(b.rewards, wild[b.observations])),
+    "shaped, Φ = V": lambda b: discounted_returns(shape_rewards(b.rewards, value[b.observations])),
+    "GAE λ = 0, critic V": lambda b: generalized_advantages(b.rewards, value[b.observations], lam=0.0),
 }
-moments = {name: court.moments(way) for name, way in ways.items()}
+
+
+# %%
+def exactly(credit_of):
+    """Exact mean and variance, over all 81 sentences, of the gradient with this credit."""
+
+    def estimator(batch):
+        return score_gradient(batch.scores, credit_of(batch))
+
+    return court.moments(estimator)
+
+
+moments = {name: exactly(credit_of) for name, credit_of in CREDIT.items()}
 moments_table(moments, court.gradient)
 
 # %%
@@ -408,6 +421,8 @@ show(bias_and_variance({name: m for name, m in moments.items() if "nonsense" not
 # > Can a token of a passing text get a minus?
 
 # %%
+from policy_gradients.course.widgets.credit import credit_explorer
+
 credit_explorer(method="critic")
 
 # %% [markdown]
@@ -433,12 +448,14 @@ show(credit_explorer(method="return").figure)
 # %%
 def bias_and_noise(lam, critic):
     """(bias, noise) of GAE with this critic, by enumeration, relative to ‖∇J‖."""
-    credits = lambda b: generalized_advantages(b.rewards, critic[b.observations], lam=lam)  # noqa: E731
-    m, scale = court.moments(lambda b: score_gradient(b.scores, credits(b))), court.gradient.norm().item()
+    m = exactly(lambda b: generalized_advantages(b.rewards, critic[b.observations], lam=lam))
+    scale = court.gradient.norm().item()
     return m.bias(court.gradient) / scale, m.variance**0.5 / scale
 
 
 # %%
+from policy_gradients.course.credit_figures import sentence_credit
+
 SPOKEN = {" ".join(WORDS[token] for token in row): index for index, row in enumerate(paths.actions)}
 
 
@@ -500,6 +517,10 @@ traces = check(traces)
 
 
 # %%
+from policy_gradients.oracle.gradients import gpomdp_limit, gradient
+from policy_gradients.oracle.mdp import average_reward
+
+
 def limit_bias(stickiness, beta):
     """‖∇_β η − ∇η‖ / ‖∇η‖, exact: what no amount of data will mend."""
     ring = mixing_chain(stickiness)
@@ -517,12 +538,15 @@ Table(["the chain needs", *(f"bias at β = {b:g}" for b in betas)], rows)
 # At none. The estimate goes to $\nabla_\beta\eta$, and that meets $\nabla\eta$ only as β → 1.
 # An action's doing fades as the chain forgets where it was. What happens after the memory has faded, but before the chain
 # has forgotten, is effect without credit: that is the bias.
-# The slower the chain mixes, the closer to 1: memory 1/(1−β) has to outlast the mixing time.
+# The slower the chain mixes, the closer to 1: memory 1/(1−β) has to outlast the *mixing time*, the number of steps after which
+# the chain has all but forgotten where it was.
 #
 # Then why not β = 0.999? Let us walk:
 # 64 paths of 2000 steps on the chain with stickiness 0.8.
 
 # %%
+from policy_gradients.worlds.rollout import rollout
+
 ring = mixing_chain(0.8)
 ring_policy = softmax_policy(ring)
 walk = rollout(ring.env(64), ring_policy, ring_theta, generator, max_steps=2000)
@@ -530,6 +554,8 @@ scores = ring_policy.scores(ring_theta, walk.observations, walk.actions)
 centred = walk.rewards - walk.rewards.mean()  # a baseline
 
 # %%
+from policy_gradients.estimators.gpomdp import gpomdp
+
 by_hand = (traces(scores[0], 0.9) * centred[0].unsqueeze(1)).mean(0)
 print(f"your traces against the library: {(by_hand - gpomdp(scores[0], centred[0], 0.9)).abs().max():.1e}")
 
@@ -595,7 +621,7 @@ prefix_weights = check(prefix_weights)
 # solution(prefix_weights)
 
 # %% [markdown]
-# Yesterday's policy spoke uniformly. Today's has taken a few steps up the gradient.
+# Yesterday's policy spoke uniformly. Today's has taken one step up the gradient, a large one.
 # We ask for today's gradient, from yesterday's sentences, by enumeration.
 
 # %%
@@ -611,35 +637,87 @@ print(f"J yesterday {court.objective:.3f}, today {now.objective:.3f}")
 
 
 # %%
-def reuse(per, clip=None, normalise=False):
-    """Today's gradient from yesterday's sentences, each weighed."""
+from policy_gradients.estimators.importance import importance_weights, self_normalized
 
-    def estimator(batch):
-        w = importance_weights(log_prob(today, batch), log_prob(uniform, batch), per=per, clip=clip)
-        w = self_normalized(w) if normalise else w
-        w = w if per != "trajectory" else w.unsqueeze(-1)
-        scores = tree_policy.scores(today, batch.observations, batch.actions)
-        return score_gradient(scores, w * discounted_returns(batch.rewards))
+WEIGHTS = {  # of today's and yesterday's log-probs, (..., sentences, time), to weights that fit them
+    "no weights": lambda new, old: torch.ones_like(new),
+    "whole sentence": lambda new, old: importance_weights(new, old).unsqueeze(-1),
+    "whole sentence, clipped at 1.2": lambda new, old: importance_weights(new, old, clip=1.2).unsqueeze(-1),
+    "whole sentence, normalised": lambda new, old: self_normalized(importance_weights(new, old)).unsqueeze(-1),
+    "one token, as in PPO": lambda new, old: importance_weights(new, old, per="step"),
+}
 
-    return estimator
+
+def scores_today(batch):
+    return tree_policy.scores(today, batch.observations, batch.actions)
 
 
 # %%
-old_ways = {
-    "no weights": reuse("trajectory", clip=1e-9, normalise=True),  # all weights equal
-    "whole sentence": reuse("trajectory"),
-    "whole sentence, clipped at 1.2": reuse("trajectory", clip=1.2),
-    "whole sentence, normalised": reuse("trajectory", normalise=True),
-    "one token, as in PPO": reuse("step"),
-}
-of_two = {name: court.moments(way, group_size=2) for name, way in old_ways.items()}  # batches of two sentences
+def from_old(weights_of):
+    """Exact moments of today's gradient from batches of two of yesterday's sentences, each weighed."""
+
+    def estimator(batch):
+        weights = weights_of(log_prob(today, batch), log_prob(uniform, batch))
+        return score_gradient(scores_today(batch), weights * discounted_returns(batch.rewards))
+
+    return court.moments(estimator, group_size=2)
+
+
+of_two = {name: from_old(weights_of) for name, weights_of in WEIGHTS.items()}
 moments_table({**of_two, "fresh sentences": now.moments(reinforce, group_size=2)}, now.gradient)
 
 # %% [markdown]
 # Only the weights of the whole sentence are exact.
-# PPO's row is the mildest of the biased ones, 0.03. It asks how today's policy would choose *this* token, but takes the
+# PPO's row is the mildest of the biased ones here. It asks how today's policy would choose *this* token, but takes the
 # prefix as yesterday's policy wrote it, and what follows as well. For a small step that hardly matters.
 # Each of the others buys less variance with some bias.
+#
+# One of these biases is not what it seems. Normalised weights are ratios of two sums, and batches of *two* are the worst case: the
+# bias goes as 1/n. By sampling, since groups of 32 cannot be listed (but 81 sentences can be tabulated):
+
+# %%
+weight = importance_weights(log_prob(today, paths), log_prob(uniform, paths))  # of each of the 81 sentences
+push = torch.einsum("ntp,nt->np", scores_today(paths), discounted_returns(paths.rewards))  # what it adds, unweighed
+dice, rows = torch.Generator().manual_seed(4), []
+for n in (2, 8, 32):
+    drawn = torch.randint(81, (100_000, n), generator=dice)  # yesterday's policy: all alike
+    share = self_normalized(weight[drawn])
+    mean = torch.bincount(drawn.flatten(), share.flatten(), minlength=81) @ push / drawn.numel()
+    rows.append([n, ((mean - now.gradient).norm() / now.gradient.norm()).item()])
+Table(["sentences in a batch", "bias of normalised weights / ‖∇J‖"], rows)
+
+# %% [markdown]
+# And your weights? They wait for rewards that come *on the way*: a reward at t should not pay for the ratios of later tokens. With
+# the process judge of section 4 there are such rewards (Precup, Sutton & Singh 2000, call it *per decision*). A policy that
+# has moved in all its words shows the difference:
+
+# %%
+elsewhere = torch.randn(tree_policy.size, dtype=torch.float64, generator=dice) / 2
+there = Oracle(tree, tree_policy.table, elsewhere)
+
+
+def whole_weights(new, old):
+    return importance_weights(new, old).unsqueeze(-1).expand_as(new)
+
+
+def judged(weights_of):
+    """Exact moments of its gradient from yesterday's sentences, each reward weighed at its time."""
+
+    def estimator(batch):
+        new, old = (log_prob(t, batch).flatten(0, -2) for t in (elsewhere, uniform))
+        paid = weights_of(new, old).view_as(batch.rewards) * process_judge(batch)
+        scores = tree_policy.scores(elsewhere, batch.observations, batch.actions)
+        return score_gradient(scores, discounted_returns(paid))
+
+    return court.moments(estimator)
+
+
+# %%
+
+moments_table({"whole sentence": judged(whole_weights), "your prefix weights": judged(prefix_weights)}, there.gradient)
+
+# %% [markdown]
+# Both exact, and the prefix is the quieter.
 #
 # Why not always the exact one? A product of many ratios is wild.
 # How many samples are left, of n?
@@ -663,7 +741,7 @@ effective_samples = check(effective_samples)
 # > **Predict**: today's policy differs by 0.01 nats a token.
 # > Nobody would notice. Of 1000 old sentences of 1000 tokens, how many are left?
 #
-# If tokens are alike and independent, $n_\text{eff}/n = 1/\mathbb E_\text{old}[\rho^2]^T$. One coin-flip word shows it.
+# One coin-flip word shows it: yesterday's chance of heads was ½, today's is p. Two hundred piles of 1000 sentences each.
 
 
 # %%
@@ -673,23 +751,39 @@ def shift_for(kl):
     return p[((p * (2 * p).log() + (1 - p) * (2 - 2 * p).log()) - kl).abs().argmin()]
 
 
-lengths = torch.tensor([1, 3, 10, 30, 100, 300, 1000])
-second = {kl: 2 * (p**2 + (1 - p) ** 2) for kl in (0.001, 0.01, 0.1) if (p := shift_for(kl)) is not None}
-left = {f"{kl} nats a token": 1 / m**lengths for kl, m in second.items()}
-print({name: f"{1000 * share[-1]:.2g} of 1000" for name, share in left.items()})
+def old_weights(p, length, shape):
+    """Weights of so many old sentences, up to a factor that a pile shares (they may be too large to write down)."""
+    half = torch.full(shape, 0.5, dtype=torch.float64)
+    heads = torch.binomial(half * 0 + length, half, generator=dice)
+    log_weights = heads * (2 * p).log() + (length - heads) * (2 - 2 * p).log()
+    return (log_weights - log_weights.amax(-1, keepdim=True)).exp()
+
 
 # %%
-axes = {"xlabel": "tokens", "ylabel": "share of the samples that is left", "xscale": "log", "yscale": "log"}
-show(curves(lengths, left, title="Old sentences age with their length", **axes, ylim=(1e-6, 2)))
+lengths, left, formula = torch.tensor([1, 3, 10, 30, 100, 300, 1000]), {}, {}
+for kl in (0.001, 0.01, 0.1):
+    p = shift_for(kl)
+    piles = [effective_samples(old_weights(p, length, (200, 1000))) for length in lengths.tolist()]
+    left[f"{kl} nats a token"] = torch.stack([pile.median() for pile in piles])
+    formula[f"formula, {kl}"] = 1000 / (2 * (p**2 + (1 - p) ** 2)) ** lengths
+print({name: f"{counts[-1]:.3g} of 1000" for name, counts in left.items()})
+print({name: f"{counts[-1]:.2g}" for name, counts in formula.items()})
+
+# %%
+axes = {"xlabel": "tokens", "ylabel": "sentences left, of 1000", "xscale": "log", "yscale": "log", "ylim": (0.7, 1500)}
+show(curves(lengths, left | formula, title="Old sentences age with their length", **axes, level=("one", 1.0)))
 
 # %% [markdown]
-# Formula against sample, where the sample can still tell: 100,000 old sentences of 30 tokens.
+# A handful. Never less than one, since (Σw)² ≥ Σw²: what is left then is one sentence that outweighs all others.
+#
+# The formula is $n/\mathbb E_\text{old}[\rho^2]^T$, for tokens that are alike and independent. It puts means in place of the sums, so it
+# holds while many sentences share the weight; past that it falls below one, and means nothing any more. Where it holds, it is good:
+# 100,000 old sentences of 30 tokens.
 
 # %%
 p = shift_for(0.01)
-heads = (torch.rand(100_000, 30, generator=generator) < 0.5).double().sum(1)
-weights = (2 * p) ** heads * (2 - 2 * p) ** (30 - heads)
-print(f"left of 100,000: measured {effective_samples(weights):,.0f}, formula {1e5 / second[0.01] ** 30:,.0f}")
+measured, expected = effective_samples(old_weights(p, 30, (100_000,))), 1e5 / (2 * (p**2 + (1 - p) ** 2)) ** 30
+print(f"left of 100,000: measured {measured:,.0f}, formula {expected:,.0f}")
 
 # %% [markdown]
 # ### PPO's answer
@@ -701,6 +795,8 @@ print(f"left of 100,000: measured {effective_samples(weights):,.0f}, formula {1e
 # > same three. In which of the six cases is the gradient 0?
 
 # %%
+from policy_gradients.estimators.losses import clipped_loss, policy_gradient_loss
+
 ratios, advantages = torch.meshgrid(torch.tensor([0.5, 1.0, 1.5]), torch.tensor([1.0, -1.0]), indexing="ij")
 log_ratio = ratios.log().requires_grad_()
 clipped_loss(log_ratio, torch.zeros_like(ratios), advantages).sum().backward()
@@ -717,19 +813,26 @@ Table(["ρ", "A = +1", "A = −1"], torch.cat([ratios[:, :1], 0.0 - log_ratio.gr
 # %%
 pile = court.sample((32,), generator)
 advantage, old = pile.returns - leave_one_out(pile.returns), log_prob(uniform, pile)
-losses = {
-    "fresh": lambda new: policy_gradient_loss(new, advantage),
-    "weights": lambda new: -(importance_weights(new, old) * advantage).unsqueeze(1) / 4,
-    "PPO's clip": lambda new: clipped_loss(new, old, advantage),
+losses = {  # of the log-probs of all tokens, (32, 4)
+    "fresh": lambda new: policy_gradient_loss(new, advantage).sum() / 32,
+    "weights": lambda new: -(importance_weights(new, old) * advantage).mean(),
+    "PPO's clip": lambda new: clipped_loss(new, old, advantage).sum() / 32,
 }
 
 
 # %%
+from policy_gradients.oracle.mdp import episode_kl, expected_return
+
+
 def squeeze(name, live):
     """100 updates on the one pile; after each, the true J and the KL to the policy that sampled."""
     theta, log_pi = uniform, tree_policy.table
+
+    def loss(theta):
+        return losses[name](log_prob(theta, pile))
+
     for step in range(1, 101):
-        theta = theta - 0.5 * gradient(lambda t: losses[name](log_prob(t, pile)).expand_as(old).sum() / 32, theta)
+        theta = theta - 0.5 * gradient(loss, theta)
         away = episode_kl(tree, log_pi(theta), log_pi(uniform))
         gain = expected_return(tree, log_pi(theta))
         live.log(step, **{f"{name}: KL": away, f"{name}: J": gain})
@@ -754,7 +857,7 @@ show(curves(torch.arange(1, 101), kept["KL"], title="How far one batch may push"
 
 # %% [markdown]
 # Without a clip, 32 sentences drag the policy whole nats away.
-# Here that even pays: what 32 sentences show of so small a world is true.
+# Here that even pays: what 32 sentences show of so small a world is mostly true.
 # A large world has more to be wrong about.
 # The clip brakes. But look closely: its KL still creeps up.
 # It is no trust region; notebook 04 builds one.
@@ -768,6 +871,9 @@ show(curves(torch.arange(1, 101), kept["KL"], title="How far one batch may push"
 # - Old rollouts cost a forward pass, and age exponentially with their length.
 #
 # ### Where the source page differs
+#
+# (The page *Policy Gradients*, from which this course started: see the
+# [bibliography](../docs/bibliography.md#the-source-page).)
 #
 # | it says | here |
 # | --- | --- |
@@ -791,3 +897,15 @@ show(curves(torch.arange(1, 101), kept["KL"], title="How far one batch may push"
 
 # %%
 progress()
+
+# %% [markdown]
+# ## Onward
+#
+# A late reward credits every token, and only many sentences tell the cause from the bystanders; the price is variance. Potentials and
+# critics pay a token nearer to its own share, GPOMDP does without episodes, and old sentences can be weighed, until one of them
+# outweighs the rest.
+#
+# Not shown: how far *one* step may go before the sentences it was computed on say nothing about the new policy. The clip was a
+# brake, not an answer.
+#
+# Next: [04 · Why do steps that look small wreck a policy?](04_natural_gradient.ipynb), 50 min to read and 53 min of exercises.

@@ -162,3 +162,12 @@ def test_negative_values_stand_the_right_way_up_while_another_curve_has_not_begu
     assert bottom < top and bottom <= -12
     plot.log(3, second=-20.0)
     assert axes.get_ylim()[0] <= -20 and axes.get_ylim()[0] < axes.get_ylim()[1]
+
+
+def test_panels_can_share_a_scale_so_that_a_ruined_one_looks_ruined():
+    for share, same in ((True, True), (False, False)):
+        with LivePlot("fine", "ruined", share_y=share, every=0) as plot:
+            for step in range(1, 4):
+                plot.log(step, fine=-float(step), ruined=-100.0 * step)
+        fine, ruined = (axes.get_ylim() for axes in plot.figure.axes)
+        assert (fine == ruined) == same

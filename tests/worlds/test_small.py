@@ -9,6 +9,7 @@ from policy_gradients.worlds.small import (
     early_token,
     gaussian_bandit,
     mixing_chain,
+    short_corridor,
     token_tree,
     two_states,
     two_step,
@@ -20,6 +21,7 @@ WORLDS = {
     "gaussian": gaussian_bandit([0.0, 1.0], 0.5),
     "two steps": two_step(),
     "chain": chain(3),
+    "short corridor": short_corridor(),
     "tree": token_tree(3, 3, lambda text: len(text) + (text[-1] == 2)),
     "early token": early_token([1.0, 0.0], 5),
 }
@@ -117,3 +119,13 @@ def test_bad_worlds(change, message):
 def test_bad_arguments(call):
     with pytest.raises(ValueError):
         call()
+
+
+def test_in_the_short_corridor_only_a_policy_that_throws_dice_gets_out_soon():
+    """J(p) = -(4 - 2p) / (p (1 - p)), p the chance of action 1; its top is -(6 + 4√2), at 2 - √2."""
+    corridor = short_corridor()
+    policy = softmax_policy(corridor)
+    for p in (0.05, 0.5, 2 - 2**0.5, 0.95):
+        oracle = Oracle(corridor, policy.table, torch.tensor([1 - p, p], dtype=torch.float64).log())
+        assert oracle.objective == pytest.approx(-(4 - 2 * p) / (p * (1 - p)), rel=1e-9)
+        assert (oracle.gradient.norm() < 1e-9) == (p == 2 - 2**0.5)

@@ -29,7 +29,9 @@ class LivePlot:
     are there all the same.
     """
 
-    def __init__(self, *panels: str, total: int | None = None, columns: int = 4, every: float = 0.5):
+    def __init__(
+        self, *panels: str, total: int | None = None, columns: int = 4, every: float = 0.5, share_y: bool = False
+    ):
         """
         Args:
             panels: names of values, such as "entropy" or "strict_rate, train_reward"; those after a "|" get an axis of
@@ -37,6 +39,7 @@ class LivePlot:
             total: steps to come, for the width of the panels and the time that is left.
             columns: panels side by side.
             every: least seconds between two pictures; drawing also never takes more than a tenth of the time.
+            share_y: one scale for the left axes of all panels, so that their curves can be compared by eye.
 
         Raises:
             ValueError: no panels, or one that names nothing.
@@ -51,7 +54,7 @@ class LivePlot:
         lines = -(-len(panels) // columns)
         with matplotlib.rc_context(STYLE):
             self.figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * lines + 0.3), layout="constrained")
-            grid = self.figure.subplots(lines, columns, squeeze=False).ravel()
+            grid = self.figure.subplots(lines, columns, squeeze=False, sharey=share_y).ravel()
             self._curves = [curve for axes, panel in zip(grid, panels, strict=False) for curve in _panel(axes, panel)]
             for axes in grid[len(panels) :]:
                 axes.set_axis_off()

@@ -49,6 +49,19 @@ def chain(length: int = 5, slip: float = 0.1, gamma: float = 0.9) -> TabularMDP:
     return TabularMDP(transitions, rewards, _one_hot(0, length), gamma)
 
 
+def short_corridor() -> TabularMDP:
+    """Three places that look alike to the policy; each step costs 1, and beyond the last one is the exit.
+
+    Action 1 goes right and 0 left, but in the middle place the two are exchanged. A policy that always does the same
+    never gets out; the best chance of action 1 is 2 - √2, with J = -(6 + 4√2) (Sutton & Barto 2018, Example 13.1).
+    """
+    transitions = torch.zeros(3, 2, 3, dtype=torch.float64)
+    transitions[0, 0, 0] = transitions[0, 1, 1] = 1  # a wall on the left
+    transitions[1, 0, 2] = transitions[1, 1, 0] = 1  # exchanged
+    transitions[2, 0, 1] = 1  # action 1 leaves
+    return TabularMDP(transitions, -torch.ones(3, 2, dtype=torch.float64), _one_hot(0, 3), rows=torch.zeros(3).long())
+
+
 def mixing_chain(stickiness: float = 0.5) -> TabularMDP:
     """Three states on a ring, for ever: the world of the average reward, and of GPOMDP.
 

@@ -1,4 +1,6 @@
-"""Exercises of notebook 01: scores, REINFORCE as a gradient and as a loss, and what a discount does to both."""
+"""Exercises of notebook 01: scores, REINFORCE as a gradient, a loop and a loss, and what a discount does to it."""
+
+from dataclasses import dataclass
 
 import torch
 
@@ -116,6 +118,103 @@ def _bandit_gradient(scores, rewards):
 def reinforce_gradient(scores, rewards):
     """The estimate of ∇J from n pulls; scores (n, parameters), rewards (n,), result (parameters,)."""
     return (rewards.unsqueeze(1) * scores).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """Presses with the dice thrown beforehand: which buttons they hit depends on theta alone."""
+
+    payouts: tuple[float, ...]
+    dice: tuple[float, ...]
+
+    def __call__(self, theta):
+        dice = torch.tensor(self.dice, dtype=torch.float64).to(theta)
+        arms = torch.searchsorted(theta.detach().softmax(0).cumsum(0), dice).clamp(max=len(theta) - 1)
+        return arms, torch.tensor(self.payouts, dtype=torch.float64).to(theta)[arms]
+
+    def __repr__(self):
+        return f"presses of buttons that pay {list(self.payouts)}"
+
+
+def _machines(generator):
+    two = _Machine((0.0, 1.0), (0.2, 0.8))
+    yield torch.zeros(2, dtype=torch.float64), two, 1.0, 1
+    yield torch.zeros(2, dtype=torch.float64), two, 1.0, 0
+    yield torch.zeros(2, dtype=torch.float64), two, 2.0, 3
+    dice = tuple(torch.rand(7, generator=generator).tolist())
+    start = torch.randn(3, generator=generator, dtype=torch.float64)
+    yield start, _Machine((0.2, 0.5, 0.7), dice), 0.5, 20
+
+
+def _step(theta, arms, rewards, learning_rate):
+    policy = CategoricalPolicy(Table(1, len(theta)))
+    scores = policy.scores(theta, torch.zeros_like(arms), arms)
+    return theta + learning_rate * score_gradient(scores.unsqueeze(1), rewards)
+
+
+def _climb(theta, play, learning_rate, steps):
+    for _ in range(steps):
+        theta = _step(theta, *play(theta), learning_rate)
+    return theta
+
+
+def _one_rollout(theta, play, learning_rate, steps):
+    arms, rewards = play(theta)
+    for _ in range(steps):
+        theta = _step(theta, arms, rewards, learning_rate)
+    return theta
+
+
+def _first_scores(theta, play, learning_rate, steps):
+    start = theta
+    for _ in range(steps):
+        theta = theta + _step(start, *play(theta), learning_rate) - start
+    return theta
+
+
+def _summed(theta, play, learning_rate, steps):
+    for _ in range(steps):
+        arms, rewards = play(theta)
+        theta = _step(theta, arms, rewards, learning_rate * len(arms))
+    return theta
+
+
+@exercise(
+    title="The training loop",
+    difficulty=2,
+    minutes=20,
+    reference=_climb,
+    shows=[score_vectors, score_gradient],
+    cases=_machines,
+    hints=[
+        "Each step: rollout and reward (`play`), a score for each press, the estimate, a step uphill. Then again, with "
+        "the new θ.",
+        "All scores at once: `torch.nn.functional.one_hot(arms, len(theta)) - theta.softmax(0)`, one row a press.",
+        "`theta = theta + learning_rate * (rewards.unsqueeze(1) * scores).mean(0)`, and return theta after the loop.",
+    ],
+    mistakes={
+        "The rollout stands before the loop: from the second step on, those are presses of an older policy.": (
+            _one_rollout
+        ),
+        "The scores are those of the θ at the start. They have to be taken at the θ that has just played.": (
+            _first_scores
+        ),
+        "The sign is flipped: J is to be climbed, so the estimate is added.": (
+            lambda theta, play, learning_rate, steps: _climb(theta, play, -learning_rate, steps)
+        ),
+        "That is the sum over the presses. Take the mean, or the step grows with the batch.": _summed,
+        "It stops after one step: is `return` inside the loop?": (
+            lambda theta, play, learning_rate, steps: _climb(theta, play, learning_rate, min(steps, 1))
+        ),
+    },
+)
+def train(theta, play, learning_rate, steps):
+    """θ after so many steps of REINFORCE; play(theta) plays one batch, and gives arms (n,) and rewards (n,)."""
+    for _ in range(steps):
+        arms, rewards = play(theta)
+        scores = torch.nn.functional.one_hot(arms, len(theta)) - theta.softmax(0)
+        theta = theta + learning_rate * (rewards.unsqueeze(1) * scores).mean(0)
+    return theta
 
 
 def _log_probs_and_rewards(generator):

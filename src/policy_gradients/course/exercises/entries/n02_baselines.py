@@ -263,3 +263,52 @@ def gae(rewards, values, gamma, lam):
     away = torch.arange(time).unsqueeze(0) - torch.arange(time).unsqueeze(1)  # k − t
     weights = torch.where(away >= 0, (gamma * lam) ** away.clamp(min=0).to(errors), 0.0)
     return errors @ weights.T
+
+
+def _single_steps(generator):
+    one = torch.ones(1, dtype=torch.float64)
+    yield one, 0.5 * one, 2 * one, torch.tensor([False]), 0.5
+    yield one, 0.5 * one, 2 * one, torch.tensor([True]), 0.5
+    reward, value, next_value = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    yield reward, value, next_value, torch.tensor([False, True, False, True, True]), 0.9
+
+
+def _one_td_error(reward, value, next_value, ended, gamma):
+    bootstrap = torch.where(ended, 0.0, next_value)
+    return td_errors(reward.unsqueeze(-1), value.unsqueeze(-1), gamma, bootstrap=bootstrap).squeeze(-1)
+
+
+@exercise(
+    title="The surprise of one step",
+    difficulty=1,
+    minutes=8,
+    reference=_one_td_error,
+    shows=[td_errors],
+    cases=_single_steps,
+    hints=[
+        "What came and what is now expected, less what had been expected. And after the end nothing is expected.",
+        "`torch.where(ended, 0.0, next_value)` is the value of where the step led, 0 if it led out.",
+    ],
+    mistakes={
+        "After the end there is nothing to come: there `next_value` belongs to no step of this episode.": (
+            lambda reward, value, next_value, ended, gamma: reward + gamma * next_value - value
+        ),
+        "What comes next is a step later: it is discounted by γ.": lambda reward, value, next_value, ended, gamma: (
+            _one_td_error(reward, value, next_value, ended, 1.0)
+        ),
+        "The sign is flipped: more than was expected is positive.": lambda reward, value, next_value, ended, gamma: (
+            -_one_td_error(reward, value, next_value, ended, gamma)
+        ),
+        "What was expected is not subtracted: that is the target of the critic, and no surprise.": (
+            lambda reward, value, next_value, ended, gamma: _one_td_error(reward, 0 * value, next_value, ended, gamma)
+        ),
+        "γ stands before the reward as well: the reward is paid at this step.": (
+            lambda reward, value, next_value, ended, gamma: _one_td_error(
+                gamma * reward, value, next_value, ended, gamma
+            )
+        ),
+    },
+)
+def td_error(reward, value, next_value, ended, gamma):
+    """δ = r + γ V(s′) − V(s), V being 0 after the end; four tensors of one shape, ended of truth values; γ a number."""
+    return reward + gamma * next_value * ~ended - value
