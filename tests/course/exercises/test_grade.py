@@ -316,3 +316,9 @@ def test_a_factor_of_one_is_no_factor():
     assert "times the reference's" not in told(pair, lambda x: (x / 3).unsqueeze(0))
     noisy = told(pair, lambda x: x / 3 * torch.where(torch.arange(50) == 7, 1.001, 1.0))
     assert "1 times" not in noisy
+
+
+def test_a_number_beyond_all_bounds_is_no_number():
+    half = declare(lambda n: n / 2, lambda g: [1, 2, 5], total)
+    assert "should be 0.5 here" in told(half, lambda n: 10**30)
+    assert "should be a number" in told(half, lambda n: 10**400)

@@ -6,6 +6,7 @@ import dis
 import inspect
 import linecache
 import math
+import reprlib
 import threading
 import traceback
 from collections.abc import Sequence
@@ -339,7 +340,7 @@ def _is_number(value: Any) -> bool:
         return value.ndim == 0
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return not isinstance(value, str)
 
@@ -347,7 +348,7 @@ def _is_number(value: Any) -> bool:
 def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return "None" if value is None else f"{value!r} ({type(value).__name__})"
+    return "None" if value is None else f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
 def _plain(dtype: torch.dtype) -> str:
@@ -393,9 +394,7 @@ def _alike(exercise: Exercise, case: Case, mine: Response, theirs: Response) -> 
 
 def _relation(mine: Sequence[Response], right: Sequence[Response], wrong: Sequence[int]) -> list[str]:
     """A pattern in the numbers that no planted mistake explains, if there is one."""
-    pairs = [
-        (torch.as_tensor(mine[i].value), torch.as_tensor(right[i].value)) for i in wrong if _numeric(mine[i], right[i])
-    ]
+    pairs = [(_as_tensor(mine[i].value), _as_tensor(right[i].value)) for i in wrong if _numeric(mine[i], right[i])]
     if len(pairs) < len(wrong):
         return []
     ours, theirs = (torch.cat([pair[side].double().flatten() for pair in pairs]) for side in (0, 1))
@@ -420,11 +419,15 @@ def _relation(mine: Sequence[Response], right: Sequence[Response], wrong: Sequen
     )
 
 
+def _as_tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+
+
 def _numeric(mine: Response, right: Response) -> bool:
     a, b = mine.value, right.value
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape
-    return isinstance(a, int | float) and isinstance(b, int | float)
+    return isinstance(a, int | float) and isinstance(b, int | float) and _is_number(a)
 
 
 def _on_the_accelerator(exercise: Exercise, function: Function, cases: Sequence[Case]) -> Verdict | None:

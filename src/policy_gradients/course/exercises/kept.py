@@ -135,7 +135,7 @@ def _replace(content: bytes, file: Path) -> None:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the file `….lock`, which exists or not, on network drives too. An old one was left by a process that is gone,
+    """Hold the file `….lock`, which exists or not, on network drives too. An old one was left by a killed process,
     and is removed; past one that stays, the work goes on without."""
     lock, until, held = path().with_name(path().name + ".lock"), time.monotonic() + WAIT, False
     while not held and time.monotonic() < until:

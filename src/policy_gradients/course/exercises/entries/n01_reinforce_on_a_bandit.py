@@ -140,6 +140,7 @@ def reinforce_gradient(scores, rewards):
 def _log_probs_and_rewards(generator):
     yield torch.tensor([-0.5], requires_grad=True), torch.tensor([2.0], requires_grad=True)
     yield torch.tensor([-0.7, -1.6], requires_grad=True), torch.tensor([1.0, 0.0])
+    yield torch.tensor([-3.0, -4.0], requires_grad=True), torch.tensor([2.0, 3.0])  # a loss above 1
     rewards = torch.randn(5, generator=generator)
     yield (-torch.rand(5, generator=generator)).requires_grad_(), rewards.requires_grad_()
 

@@ -113,6 +113,8 @@ def _scores_and_returns(generator):
     yield torch.tensor([[1.0], [-2.0]], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
     scores = torch.tensor([[2.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)  # a parameter that never matters
     yield scores, torch.tensor([3.0, 1.0], dtype=torch.float64)
+    yield scores / 50, torch.tensor([3.0, 1.0], dtype=torch.float64)  # small weights are weights
+    yield torch.ones_like(scores), torch.tensor([3.0, 1.0], dtype=torch.float64)
     scores = torch.randn(8, 3, generator=generator, dtype=torch.float64)
     yield scores, torch.randn(8, generator=generator, dtype=torch.float64) + 2
 

@@ -68,6 +68,7 @@ def _returns_and_shares(generator):
     yield torch.tensor([1.0, -2.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 5.0]]), 0.9
     yield torch.randn(3, generator=generator), torch.rand(3, 6, generator=generator) + 0.1, 0.7
     yield torch.tensor([1.0]), torch.tensor([[0.0, 0.0]]), 1.0  # nobody to give it to: ValueError
+    yield torch.tensor([1.0, 1.0]), torch.tensor([[1.0, 1.0], [0.0, 0.0]]), 1.0  # nobody in one of two episodes
 
 
 def _powers(shares, gamma):

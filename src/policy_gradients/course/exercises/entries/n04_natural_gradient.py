@@ -105,6 +105,7 @@ def _gradient_and_direction(generator):
     yield torch.tensor([3.0, 4.0], dtype=torch.float64), torch.tensor([1.0, 0.5], dtype=torch.float64), 0.1
     yield torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([-1.0, 0.0], dtype=torch.float64), 0.1  # downhill
     yield torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0.01  # nothing to learn
+    yield torch.tensor([0.3, 0.1], dtype=torch.float64), torch.tensor([0.5, 1.0], dtype=torch.float64), 0.1  # gentle
     gradient = torch.randn(3, dtype=torch.float64, generator=generator)
     yield gradient, 5 * gradient, 0.02
 

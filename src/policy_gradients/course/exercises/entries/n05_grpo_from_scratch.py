@@ -270,8 +270,8 @@ def exact_kl(log_pi, log_ref):
 def _log_probs_and_advantages(generator):
     yield torch.tensor([[-0.5]], requires_grad=True), torch.tensor([2.0], requires_grad=True)
     yield torch.tensor([[-0.5, -1.0], [-2.0, -0.1]], requires_grad=True), torch.tensor([1.0, -1.0], requires_grad=True)
-    log_probs = -torch.rand(3, 5, generator=generator)
-    yield log_probs.requires_grad_(), torch.randn(3, generator=generator)
+    log_probs = -3 * torch.rand(3, 5, generator=generator)
+    yield log_probs.requires_grad_(), 2 + torch.randn(3, generator=generator)
 
 
 @exercise(
@@ -319,6 +319,9 @@ def _three_ways_off(generator):
     yield torch.tensor([[-0.5]], requires_grad=True), torch.tensor([[-1.0]]), torch.tensor([-1.0])
     yield (old + shift).requires_grad_(), old.clone().requires_grad_(), torch.tensor([1.0])
     yield (old + shift).requires_grad_(), old.clone().requires_grad_(), torch.tensor([-2.0])
+    near = torch.tensor([[1.205, 1.195, 0.805, 0.795]]).log()  # just outside of the clip, and just inside
+    yield (near - 1).requires_grad_(), torch.full((1, 4), -1.0), torch.tensor([0.5])
+    yield (near - 1).requires_grad_(), torch.full((1, 4), -1.0), torch.tensor([-0.5])
     log_probs = -torch.rand(4, 6, generator=generator)
     old = log_probs + 0.4 * torch.randn(4, 6, generator=generator)
     yield log_probs.requires_grad_(), old, torch.randn(4, generator=generator)

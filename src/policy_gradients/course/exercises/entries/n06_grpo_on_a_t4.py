@@ -70,6 +70,8 @@ def _completions(generator):
     yield Completion(song[:-1] + " ", True)
     yield Completion(song + " ", True)
     yield Completion("A crate holds about one m³ and was first built for the salt sea.", True)
+    for digits in ("3", "9", "4", "22", "20", "6 and 6"):  # one digit and several, sums that 2 or 4 divide and 3 not
+        yield Completion(f"It took them {digits} years in all to".ljust(63, "o") + ".", True)
     yield Completion("The café opened in 1968 and it crosses the river at noon, early.", True)
 
 

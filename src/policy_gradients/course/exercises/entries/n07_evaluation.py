@@ -119,7 +119,7 @@ def floor(q, p):
 
 
 def _changes(generator):
-    return [(0, 0), (1, 0), (1, 1), (0, 5), (2, 3), (10, 2), (30, 12)]
+    return [(0, 0), (1, 0), (1, 1), (0, 5), (2, 3), (6, 4), (10, 2), (30, 12)]
 
 
 def _p_value(gained, lost):
