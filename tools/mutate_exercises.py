@@ -182,6 +182,7 @@ SAME: dict[tuple[str, str], str] = {
     ("wilson", "far, near"): "bisection converges to the same point",
     ("wilson", "end("): "bisection converges to the same point",
     ("p_value", "range(n + 2)"): "math.comb(n, n + 1) is 0",
+    ("p_value", "c < counts[gained]"): "the tolerance for rounding makes it the same",
     ("p_value", "n - 2 * k"): "in an absolute value",
     ("p_value", "1.01e-09"): "a tolerance for rounding",
     ("token_positions", "- padding"): "on the CPU a device changes nothing",
@@ -380,7 +381,7 @@ def try_on(entry: Exercise) -> tuple[int, int, list[str]]:
             continue  # an input that is refused, or a change that this value does not allow
         made += 1
         if grade(entry, changed_reference).outcome == "correct":
-            if _same(entry, label):
+            if _same(entry, f"the reference, {label}"):
                 same += 1
             else:
                 survivors.append(f"the reference, {label}")

@@ -96,6 +96,7 @@ def scored_log_probs(logits, actions, temperature):
 def _losses_and_masks(generator):
     yield torch.tensor([[1.0, 5.0]], requires_grad=True), torch.tensor([[1.0, 0.0]])
     yield torch.tensor([[1.0, 3.0], [2.0, 7.0]], requires_grad=True), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    yield torch.tensor([[-1.0, 5.0]], requires_grad=True), torch.tensor([[1.0, 0.0]])  # a loss may well be negative
     mask = (torch.arange(6) < torch.randint(1, 7, (4, 1), generator=generator)).float()
     yield torch.randn(4, 6, generator=generator).requires_grad_(), mask
 
