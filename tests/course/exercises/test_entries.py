@@ -73,6 +73,12 @@ def test_the_answer_is_documented_and_does_not_call_the_reference(entry: Exercis
 
 
 @each
+def test_two_sentences_say_why(entry: Exercise):
+    first, _, second = entry.why.partition("\n")
+    assert all(len(part) > 30 and part.endswith((".", "]")) for part in (first, second)), entry.why
+
+
+@each
 def test_solution_has_source_of_this_package_to_show(entry: Exercise):
     for function in entry.shows:
         function = getattr(function, "func", function)

@@ -1,10 +1,16 @@
 """What the check says of answers that no exercise planted."""
 
+import contextlib
+import sys
+import threading
+
 import pytest
 import torch
 
 from policy_gradients.course.exercises.declare import exercise, find
 from policy_gradients.course.exercises.grade import grade
+
+grading = sys.modules[grade.__module__]
 
 
 def declare(reference, cases, answer, mistakes=None, **changes):
@@ -100,12 +106,12 @@ def test_a_wrong_signature_is_told_how_it_is_called():
     assert verdict.outcome == "error in your code" and "called as `total(x)`" in verdict.message
 
 
-def test_an_interruption_passes_through():
+def test_an_interruption_is_told_without_a_traceback():
     def stuck(x):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        grade(sums(), stuck)
+    verdict = grade(sums(), stuck)
+    assert verdict.outcome == "error in your code" and verdict.message.startswith("It was stopped by hand.")
 
 
 def test_gradients_are_compared_where_an_argument_asks_for_one():
@@ -198,3 +204,121 @@ def test_a_careless_declaration_is_refused(changes):
 def test_an_unknown_name_is_told_its_neighbours():
     with pytest.raises(ValueError, match="did you mean leave_one_out"):
         find("leave_on_out")
+
+
+def test_a_lambda_is_told_to_become_a_function():
+    with pytest.raises(ValueError, match=r"a lambda has no name.*write it as a function"):
+        find("<lambda>")
+
+
+def test_a_loop_without_end_is_stopped_and_its_line_shown(monkeypatch):
+    monkeypatch.setattr(grading, "SECONDS", 0.2)
+
+    def endless(x):
+        while True:
+            with contextlib.suppress(Exception):
+                x = x + 1
+
+    def bare(x):
+        while True:
+            try:
+                x = x + 1
+            except:  # noqa: E722
+                x = x - 1
+                if x.numel() > 1:
+                    raise
+
+    for function in (endless, bare):
+        for verdict in (grade(sums(), function), in_a_thread(lambda f=function: grade(sums(), f))):
+            assert verdict.outcome == "error in your code" and "still running after 0.2 seconds" in verdict.message
+            label, where = verdict.shown[0]
+            assert label == "it was here" and where.startswith(function.__name__ + ", line")
+            assert verdict.shown[1] == ("input", "x = tensor([1., 2.])")
+    assert grade(sums(), total).outcome == "correct", "what stopped one answer does not reach the next"
+
+
+def in_a_thread(function):
+    """Its value, computed outside the main thread, as some kernels run cells."""
+    values = []
+    thread = threading.Thread(target=lambda: values.append(function()))
+    thread.start()
+    thread.join(20)
+    return values[0]
+
+
+def test_an_answer_that_calls_backward_is_told_to_return():
+    entry = find("reinforce_loss")
+
+    def steps(log_probs, rewards):
+        loss = -(rewards.detach() * log_probs).mean()
+        loss.backward()
+        return loss
+
+    assert "calls `backward` itself" in told(entry, steps)
+
+
+def test_a_dimension_of_one_is_named_at_an_input_that_shows_it():
+    entry = find("token_loss")
+    verdict = grade(entry, lambda log_probs, advantages: (-advantages.detach()[:, None] * log_probs)[None])
+    assert "should have shape (2, 2), yours has (1, 2, 2)" in verdict.message and "too many" in verdict.message
+    kept = told(find("effective_samples"), lambda w: w.sum(-1, keepdim=True) ** 2 / (w * w).sum(-1, keepdim=True))
+    assert "single number" in kept or "too many" in kept
+    few = declare(lambda x: x.sum(1, keepdim=True), lambda g: [torch.ones(2, 3)], total)
+    assert "too few: is a `keepdim=True`" in told(few, lambda x: x.sum(1))
+
+
+def test_two_truth_values_are_no_truth_value():
+    even = declare(lambda n: n % 2 == 0, lambda g: [1, 2, 5], total)
+    assert "True or False" in told(even, lambda n: torch.tensor([True, False]))
+    assert "single number" in told(sums(), lambda x: torch.ones(2))
+
+
+def test_item_is_told_and_warns_of_nothing(recwarn):
+    assert "no gradient reaches" in told(
+        find("reinforce_loss"), lambda log_probs, rewards: -(rewards * log_probs).mean().item()
+    )
+    assert not [warning for warning in recwarn if "grade" in warning.filename]
+
+
+def test_gradients_are_those_by_the_logits_where_an_input_is_normalised():
+    assert grade(find("full_entropy"), lambda x: torch.distributions.Categorical(logits=x).entropy()).outcome == (
+        "correct"
+    )
+    assert "no gradient reaches" in told(
+        find("full_entropy"), lambda x: torch.distributions.Categorical(logits=x.detach()).entropy()
+    )
+
+
+def test_infinite_divergence_may_not_be_hidden():
+    entry = find("exact_kl")
+
+    def hidden(log_pi, log_ref):
+        return (log_pi.exp() * (log_pi - log_ref)).nan_to_num(0, posinf=0).sum(-1)
+
+    assert "costs infinitely much" in told(entry, hidden)
+    assert grade(entry, lambda a, b: torch.where(a.isneginf(), 0.0, a.exp() * (a - b)).sum(-1)).outcome == "correct"
+
+
+def test_equal_rewards_are_not_told_by_their_standard_deviation():
+    assert "need not be 0" in told(find("silent_share"), lambda r: (r.std(1) == 0).float().mean())
+
+
+def test_another_epsilon_is_not_taken_for_none():
+    def smaller(rewards):
+        return (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-6)
+
+    message = told(find("grpo_advantages"), smaller)
+    assert "0/0" not in message and "The 1e-4 is another number" in message
+
+
+def test_a_factor_of_one_is_no_factor():
+    pair = declare(lambda x: (x.double() / 3).float(), lambda g: [torch.rand(50, generator=g)], total)
+    assert "times the reference's" not in told(pair, lambda x: (x / 3).unsqueeze(0))
+    noisy = told(pair, lambda x: x / 3 * torch.where(torch.arange(50) == 7, 1.001, 1.0))
+    assert "1 times" not in noisy
+
+
+def test_a_number_beyond_all_bounds_is_no_number():
+    half = declare(lambda n: n / 2, lambda g: [1, 2, 5], total)
+    assert "should be 0.5 here" in told(half, lambda n: 10**30)
+    assert "should be a number" in told(half, lambda n: 10**400)

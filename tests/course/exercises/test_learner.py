@@ -71,8 +71,22 @@ def test_solution_shows_the_source_of_the_reference(capsys):
     solution("leave_one_out")
     text = capsys.readouterr().out
     assert "estimators.advantages.group_advantages` with baseline='leave_one_out'" in text
+    first, second = ENTRY.why.split("\n")
+    assert text.index(first) < text.index(second) < text.index("def leave_one_out") < text.index("def group_advantages")
     assert "def group_advantages(" in text and "def leave_one_out(rewards):" in text and "@exercise" not in text
     assert kept.read()["leave_one_out"]["solution"]
+
+
+def test_the_source_of_the_library_is_folded_on_a_page(shown):
+    solution("leave_one_out")
+    [(data, _)] = shown
+    opened, folded = data["text/html"].split("<details", 1)
+    assert "def leave_one_out" in opened and "def group_advantages" in folded and "<summary" in folded
+
+
+def test_a_check_says_what_the_exercise_is_worth(capsys):
+    check(leave_one_out)
+    assert "difficulty ★, 5 min, importance ●●● (the core)" in capsys.readouterr().out
 
 
 def test_progress_lists_every_notebook(capsys):

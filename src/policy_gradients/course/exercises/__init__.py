@@ -51,7 +51,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
         f"{entry.title}: {verdict.outcome}",
         text,
         verdict.shown,
-        foot=f"{entry.notebook}: {kept.bar(exercises_of(entry.notebook))}",
+        foot=f"{entry.weight}\n{entry.notebook}: {kept.bar(exercises_of(entry.notebook))}",
         facts={"exercise": entry.name, "outcome": verdict.outcome},
     )
     return function if correct else entry.handed_back()
@@ -78,16 +78,15 @@ def hint(exercise: str | Callable[..., Any], number: int | None = None) -> None:
 
 
 def solution(exercise: str | Callable[..., Any]) -> None:
-    """Show the reference's source, and an answer as short as yours may be.
+    """Show why the answer is what it is, an answer as short as yours may be, and, folded, the library's source.
 
     Raises:
         ValueError: no such exercise.
     """
     entry = _entry(exercise)
     kept.record(entry.name, solution=True)
-    shown = [("a short answer", entry.solved)]
-    shown += [(_called(function), _source(function)) for function in entry.shows]
-    card("?", f"{entry.title}: solution", "", shown)
+    library = [(_called(function), _source(function)) for function in entry.shows]
+    card("?", f"{entry.title}: solution", entry.why, [("a short answer", entry.solved)], folded=library)
 
 
 def progress() -> Table:

@@ -30,6 +30,7 @@ class Exercise:
         name: of the function that the learner writes.
         notebook: stem of the notebook it belongs to, such as "05_grpo_from_scratch".
         answer: a correct answer, written independently of the reference.
+        through: what an argument that asks for gradients is the output of, see `exercise`.
     """
 
     name: str
@@ -37,18 +38,23 @@ class Exercise:
     title: str
     difficulty: int
     minutes: int
+    importance: int
+    why: str
     reference: Function
     cases: Callable[[torch.Generator], Iterable[Any]]
     hints: tuple[str, ...]
     mistakes: Mapping[str, Function]
     answer: Function
     shows: tuple[Function, ...]
+    through: Function | None = None
 
     def __post_init__(self) -> None:
         if self.difficulty not in (1, 2, 3):
             raise ValueError(f"{self.name}: difficulty must be 1, 2 or 3, got {self.difficulty}")
         if self.minutes < 1:
             raise ValueError(f"{self.name}: minutes must be at least 1, got {self.minutes}")
+        if self.importance not in (1, 2, 3):
+            raise ValueError(f"{self.name}: importance must be 1, 2 or 3, got {self.importance}")
         if len(self.hints) < 2:
             raise ValueError(f"{self.name}: give at least two hints, from a direction to nearly the code")
         if len(self.mistakes) < 3:
@@ -61,6 +67,13 @@ class Exercise:
     @property
     def stars(self) -> str:
         return "★" * self.difficulty
+
+    @property
+    def weight(self) -> str:
+        """What it costs and what it is worth, in words."""
+        worth = {1: "a detail", 2: "used again later", 3: "the core"}[self.importance]
+        dots = "●" * self.importance + "○" * (3 - self.importance)
+        return f"difficulty {self.stars}, {self.minutes} min, importance {dots} ({worth})"
 
     @property
     def heading(self) -> str:
@@ -107,11 +120,14 @@ def exercise(
     title: str,
     difficulty: int,
     minutes: int,
+    importance: int = 2,
+    why: str = "",
     reference: Function,
     cases: Callable[[torch.Generator], Iterable[Any]],
     hints: Sequence[str],
     mistakes: Mapping[str, Function],
     shows: Sequence[Function] = (),
+    through: Function | None = None,
 ) -> Callable[[Function], Exercise]:
     """Declare an exercise: a decorator on a correct answer, written as a learner would and not copied from `reference`.
 
@@ -122,6 +138,8 @@ def exercise(
         title: as in the notebook's heading.
         difficulty: 1 (reading the equation), 2 (a trap or two), 3 (worth a pencil).
         minutes: for a learner who has read the section.
+        importance: 1 (a detail, good to have seen), 2 (used again in this course), 3 (the core of the notebook).
+        why: two sentences, why the answer is what it is; `solution` begins with them.
         reference: the function of this package that is the solution; it takes the answer's arguments by position.
             `functools.partial` fixes those that the learner's function does not have.
         cases: from a seeded `torch.Generator` to inputs, each a tuple of arguments (or the one argument). Begin with
@@ -131,6 +149,9 @@ def exercise(
         mistakes: at least three: what the learner is told -> the function that makes this mistake. `code` in
             backquotes; no two mistakes may agree on all inputs.
         shows: functions whose source `solution` shows, where that is not `reference` itself.
+        through: applied to each argument that asks for gradients before a call, such as `log_softmax`: gradients are
+            then compared by what went into it. Log-probabilities sum to one, and two right formulas may differ off
+            that surface, where no policy can go.
     """
 
     def declare(answer: Function) -> Exercise:
@@ -141,12 +162,15 @@ def exercise(
             title=title,
             difficulty=difficulty,
             minutes=minutes,
+            importance=importance,
+            why=why,
             reference=reference,
             cases=cases,
             hints=tuple(hints),
             mistakes=dict(mistakes),
             answer=answer,
             shows=tuple(shows) or (reference,),
+            through=through,
         )
 
     return declare
@@ -165,6 +189,11 @@ def find(name: str) -> Exercise:
     for file in _files():
         if f"\ndef {name}(" in (sources / f"{file}.py").read_text(encoding="utf-8") and name in _declared(file):
             return _declared(file)[name]
+    if name == "<lambda>":
+        raise ValueError(
+            "a lambda has no name by which to find its exercise: write it as a function, `def name(...):`, as in the "
+            "blank cell"
+        )
     near = difflib.get_close_matches(name, [entry.name for entry in all_exercises()], n=3)
     raise ValueError(f"no exercise is called {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
 

@@ -1,10 +1,13 @@
 """Hold an answer against the reference: value, shape, dtype, gradient, edge cases; and name the mistake it makes."""
 
 import copy
+import ctypes
 import dis
 import inspect
 import linecache
 import math
+import reprlib
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from torch import Tensor
 from policy_gradients.course.exercises.declare import Case, Exercise, Function
 
 Outcome = Literal["correct", "incorrect", "not attempted", "error in your code"]
+SECONDS = 10.0  # that one call of an answer may take; the slowest right answer takes a few hundredths
 TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (1e-4, 1e-6)}  # relative, absolute; coarser for halves
 
 
@@ -34,6 +38,14 @@ class Verdict:
     mistake: str | None = None
 
 
+class Stopped(BaseException):
+    """Raised inside an answer that is stopped; no `except Exception` of the answer's own keeps it."""
+
+
+class Endless(Exception):
+    """An answer that was stopped, by the clock or by hand."""
+
+
 @dataclass(frozen=True)
 class Response:
     """What a function made of one input: a value with its gradients, or an exception."""
@@ -42,6 +54,7 @@ class Response:
     gradients: tuple[Tensor | None, ...] = ()
     error: Exception | None = None
     changed: tuple[int, ...] = ()  # arguments that it overwrote
+    backward: bool = False  # it called `backward` itself
 
 
 def grade(exercise: Exercise, function: Function) -> Verdict:
@@ -55,11 +68,15 @@ def grade(exercise: Exercise, function: Function) -> Verdict:
     cases = exercise.inputs()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(0)
-        first = respond(function, cases[0])
+        first = respond(function, cases[0], exercise.through)
         if _unfinished(function, first):
             return Verdict("not attempted", "Nothing to check yet: replace `...` by your code.")
-        mine = [respond(function, case) for case in cases]
-        right = [respond(exercise.reference, case) for case in cases]
+        mine: list[Response] = []
+        for case in cases:
+            mine.append(respond(function, case, exercise.through))
+            if isinstance(mine[-1].error, Endless):
+                return _stopped(exercise, function, case, mine[-1].error)
+        right = [respond(exercise.reference, case, exercise.through) for case in cases]
         faults = [_fault(exercise, *three) for three in zip(cases, mine, right, strict=True)]
         wrong = [i for i, fault in enumerate(faults) if fault]
         if not wrong:
@@ -67,7 +84,7 @@ def grade(exercise: Exercise, function: Function) -> Verdict:
         recognised, where_seen = _recognise(exercise, cases, mine, right, wrong)
 
     raised = next((i for i in wrong if mine[i].error and not right[i].error), None)
-    worst = wrong[0] if raised is None else raised
+    worst = _telling(wrong, mine, right) if raised is None else raised
     smallest = "smallest input at which it fails" if raised is None else "smallest input at which it raises"
     case = (smallest, _written_case(exercise, cases[worst]))
     said = [recognised] if where_seen in ("everywhere", "values") else []
@@ -89,17 +106,80 @@ def grade(exercise: Exercise, function: Function) -> Verdict:
     return Verdict(outcome, "\n".join(said), shown, recognised)
 
 
-def respond(function: Function, case: Case) -> Response:
-    """Call a function on copies of the arguments, and take the gradients of what comes out."""
-    arguments = [_fresh(argument) for argument in case]
+def respond(function: Function, case: Case, through: Function | None = None) -> Response:
+    """Call a function on copies of the arguments, and take the gradients of what comes out.
+
+    With `through`, an argument that asks for gradients is passed through it first, and the gradients are those by what
+    it was before.
+    """
+    leaves = [_fresh(argument) for argument in case]
+    arguments = [through(leaf) if through and _asks(leaf) else leaf for leaf in leaves]
+    before = [a.detach().clone() if isinstance(a, Tensor) else copy.copy(a) for a in arguments]
     try:
-        value = function(*arguments)
-        gradients = _gradients(value, arguments)
+        value = _within(SECONDS, function, arguments)
     except Exception as error:  # shown to the learner, at its line
         return Response(error=error)
-    before = (_fresh(argument) for argument in case)
+    if any(_asks(leaf) and leaf.grad is not None for leaf in leaves):
+        return Response(value, backward=True)
+    try:
+        gradients = _gradients(value, leaves)
+    except Exception as error:
+        return Response(error=error)
     changed = [i for i, pair in enumerate(zip(arguments, before, strict=True)) if not _untouched(*pair)]
     return Response(value, gradients, changed=tuple(changed))
+
+
+def _within(seconds: float, function: Function, arguments: Sequence[Any]) -> Any:
+    """The value of a call; raises Endless if it is still running after so many seconds, or is interrupted by hand.
+
+    A second thread raises an exception in this one, which needs no signal: it also works on Windows and where the
+    kernel runs cells outside the main thread. The exception arrives between two steps of Python; a single call into
+    another language, such as `time.sleep`, is waited for.
+    """
+    here, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+
+    def watch() -> None:
+        pause = seconds
+        while not over.wait(pause):
+            with lock:
+                if not over.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(here), ctypes.py_object(Stopped))
+            pause = 0.5  # again, for an answer whose bare `except` has caught it
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        return function(*arguments)
+    except Stopped as stopped:
+        message = f"It was still running after {seconds:g} seconds, and was stopped."
+        raise Endless(message).with_traceback(stopped.__traceback__) from None
+    except KeyboardInterrupt as stopped:
+        raise Endless("It was stopped by hand.").with_traceback(stopped.__traceback__) from None
+    finally:
+        with lock:
+            over.set()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(here), None)  # one that is still under way
+
+
+def _stopped(exercise: Exercise, function: Function, case: Case, error: Exception) -> Verdict:
+    """What to say of an answer that does not come to an end."""
+    advice = "Does a loop never end? Look at what its condition waits for, and whether the loop ever changes that."
+    where = _line_of(function, error)
+    shown = [("it was here", where)] if where else []
+    return Verdict("error in your code", f"{error} {advice}", (*shown, ("input", _written_case(exercise, case))))
+
+
+def _telling(wrong: Sequence[int], mine: Sequence[Response], right: Sequence[Response]) -> int:
+    """The failing input to show: the smallest, or, where shapes differ and all its sizes are 1, the next that
+    shows which dimension is which."""
+
+    def shape(response: Response) -> tuple[int, ...] | None:
+        return tuple(response.value.shape) if isinstance(response.value, Tensor) else None
+
+    theirs, ours = shape(right[wrong[0]]), shape(mine[wrong[0]])
+    if theirs is None or ours in (None, theirs) or math.prod(theirs) > 1:
+        return wrong[0]
+    return next((i for i in wrong if 1 not in (shape(right[i]) or (1,))), wrong[0])
 
 
 def _fresh(argument: Any) -> Any:
@@ -156,6 +236,8 @@ def _fault(exercise: Exercise, case: Case, mine: Response, right: Response) -> s
         return f"This input is not valid, so a {expected} is expected: {right.error}"
     if mine.error:
         return f"{type(mine.error).__name__}: {mine.error}"
+    if mine.backward:
+        return "Your function calls `backward` itself. Only return the value: whoever asked for it takes the gradient."
     if mine.value is None and right.value is not None:
         return "Your function computes something, but returns None: is a `return` missing?"
     if fault := _difference(mine.value, right.value):
@@ -200,24 +282,37 @@ def _difference(mine: Any, right: Any, what: str = "The result") -> str | None:
         if not isinstance(mine, Tensor):
             return f"{what} should be {_kind(right)}, yours is {_kind(mine)}."
         if mine.shape != right.shape:
-            return f"{what} should have shape {tuple(right.shape)}, yours has {tuple(mine.shape)}."
+            return _wrong_shape(what, tuple(mine.shape), tuple(right.shape))
         if mine.dtype != right.dtype:
             return f"{what} should be of dtype {_plain(right.dtype)}, yours is {_plain(mine.dtype)}."
         if mine.device != right.device:
             return f"{what} should lie on {right.device}, where the input is; yours lies on {mine.device}."
         return None if _close(mine, right) else _wrong_entry(what, mine, right)
     if isinstance(right, bool):
-        if not isinstance(mine, bool) and str(getattr(mine, "dtype", "")) not in ("bool", "torch.bool"):
+        truth = str(getattr(mine, "dtype", "")) in ("bool", "torch.bool") and mine.ndim == 0
+        if not isinstance(mine, bool) and not truth:
             return f"{what} should be True or False, yours is {_kind(mine)}."
         return None if bool(mine) == right else f"{what} should be {right} here."
     if _is_number(right):
         if not _is_number(mine):
             return f"{what} should be a number, yours is {_kind(mine)}."
-        a, b = float(mine.detach() if isinstance(mine, Tensor) else mine), float(right)
+        a, b = (float(x.detach() if isinstance(x, Tensor) else x) for x in (mine, right))
         if math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b)):
             return None
         return f"{what} should be {b:.6g} here, yours is {a:.6g}."
-    return None if mine == right else f"{what} should be {right!r} here, yours is {mine!r}."
+    same = type(mine) is type(right) and mine == right
+    return None if same else f"{what} should be {right!r} here, yours is {_kind(mine)}."
+
+
+def _wrong_shape(what: str, mine: tuple[int, ...], right: tuple[int, ...]) -> str:
+    if right == ():
+        return f"{what} should be a single number, a tensor of shape (); yours has shape {mine}."
+    said = f"{what} should have shape {right}, yours has {mine}."
+    if [n for n in mine if n != 1] == [n for n in right if n != 1]:
+        many = "many: is there a `keepdim`, `unsqueeze` or `[:, None]` too many, or a `squeeze` missing?"
+        few = "few: is a `keepdim=True`, `unsqueeze` or `[:, None]` missing?"
+        said += f" A dimension of size 1 is one too {many if len(mine) > len(right) else few}"
+    return said
 
 
 def _wrong_entry(what: str, mine: Tensor, right: Tensor) -> str:
@@ -232,10 +327,11 @@ def _wrong_entry(what: str, mine: Tensor, right: Tensor) -> str:
     )
 
 
-def _close(mine: Tensor, right: Tensor) -> bool:
+def _close(mine: Tensor, right: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Equal up to the rounding of a dtype, that of `right` unless another is given."""
     if mine.shape != right.shape:
         return False
-    relative, absolute = TOLERANCE.get(right.dtype, (1e-2, 1e-3))
+    relative, absolute = TOLERANCE.get(dtype or right.dtype, (1e-2, 1e-3))
     return torch.allclose(mine.double(), right.double(), relative, absolute, equal_nan=True)
 
 
@@ -244,7 +340,7 @@ def _is_number(value: Any) -> bool:
         return value.ndim == 0
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return not isinstance(value, str)
 
@@ -252,7 +348,7 @@ def _is_number(value: Any) -> bool:
 def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return "None" if value is None else f"{value!r} ({type(value).__name__})"
+    return "None" if value is None else f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
 def _plain(dtype: torch.dtype) -> str:
@@ -271,13 +367,15 @@ def _recognise(
     likely: dict[str, int] = {}
     off = [i for i in wrong if not _alike_in_value(mine[i], right[i])]
     for message, mistaken in exercise.mistakes.items():
-        theirs = [respond(mistaken, case) for case in cases]
+        theirs = [respond(mistaken, case, exercise.through) for case in cases]
         alike = [_alike(exercise, *three) for three in zip(cases, mine, theirs, strict=True)]
         if all(alike):
             return message, "everywhere"
         if off and all(_alike_in_value(*pair) for pair in zip(mine, theirs, strict=True)):
             in_values = in_values or message
-        likely[message] = sum(alike[i] for i in wrong)
+        # an answer that is right where the mistake shows has not made it
+        spared = any(not _alike(exercise, cases[i], right[i], theirs[i]) for i in range(len(cases)) if i not in wrong)
+        likely[message] = 0 if spared else sum(alike[i] for i in wrong)
     if in_values:
         return in_values, "values"
     best = max(likely, key=likely.__getitem__)
@@ -296,35 +394,40 @@ def _alike(exercise: Exercise, case: Case, mine: Response, theirs: Response) -> 
 
 def _relation(mine: Sequence[Response], right: Sequence[Response], wrong: Sequence[int]) -> list[str]:
     """A pattern in the numbers that no planted mistake explains, if there is one."""
-    pairs = [
-        (torch.as_tensor(mine[i].value), torch.as_tensor(right[i].value)) for i in wrong if _numeric(mine[i], right[i])
-    ]
+    pairs = [(_as_tensor(mine[i].value), _as_tensor(right[i].value)) for i in wrong if _numeric(mine[i], right[i])]
     if len(pairs) < len(wrong):
         return []
     ours, theirs = (torch.cat([pair[side].double().flatten() for pair in pairs]) for side in (0, 1))
+    rounded = torch.float64 if all(pair[1].dtype == torch.float64 for pair in pairs) else torch.float32
     if len(ours) < 2 or not (ours.isfinite() & theirs.isfinite()).all():
         if ours.isnan().any() and not theirs.isnan().any():
             return ["Yours holds NaN: look for 0/0, a logarithm of zero, or 0 · infinity."]
         return []
-    if _close(ours, theirs):  # what differs is no number: a gradient that is missing, a dtype
+    if _close(ours, theirs, rounded):  # what differs is no number: a gradient that is missing, a dtype
         return []
     if not ours.any():
         return ["Yours is zero everywhere."]
-    if _close(ours, -theirs):
+    if _close(ours, -theirs, rounded):
         return ["Every sign is the opposite of the reference's."]
     nonzero = theirs != 0
     factor = (ours[nonzero] / theirs[nonzero]).mean() if nonzero.any() else torch.tensor(0.0)
-    if _close(ours, factor * theirs):
+    if _close(ours, factor * theirs, rounded):
         return [f"Everywhere, yours is {factor:.4g} times the reference's."]
     offset = (ours - theirs).mean()
-    return [f"Everywhere, yours is the reference's plus {offset:.4g}."] if _close(ours, theirs + offset) else []
+    return (
+        [f"Everywhere, yours is the reference's plus {offset:.4g}."] if _close(ours, theirs + offset, rounded) else []
+    )
+
+
+def _as_tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
 
 
 def _numeric(mine: Response, right: Response) -> bool:
     a, b = mine.value, right.value
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape
-    return isinstance(a, int | float) and isinstance(b, int | float)
+    return isinstance(a, int | float) and isinstance(b, int | float) and _is_number(a)
 
 
 def _on_the_accelerator(exercise: Exercise, function: Function, cases: Sequence[Case]) -> Verdict | None:
@@ -332,7 +435,7 @@ def _on_the_accelerator(exercise: Exercise, function: Function, cases: Sequence[
     if not torch.cuda.is_available() or not any(isinstance(argument, Tensor) for argument in cases[0]):
         return None
     there = tuple(a.detach().cuda().requires_grad_(_asks(a)) if isinstance(a, Tensor) else a for a in cases[0])
-    mine, right = respond(function, there), respond(exercise.reference, there)
+    mine, right = (respond(f, there, exercise.through) for f in (function, exercise.reference))
     if right.error or not (fault := _fault(exercise, there, mine, right)):
         return None
     case = ("smallest input at which it fails", _written_case(exercise, there))

@@ -22,11 +22,13 @@ def card(
     shown: Iterable[tuple[str, str]] = (),
     foot: str = "",
     facts: dict[str, Any] | None = None,
+    folded: Iterable[tuple[str, str]] = (),
 ) -> None:
-    """Show a heading, sentences with `code` and *stress* (a line break starts a paragraph), and labelled code."""
-    shown = list(shown)
+    """Show a heading, sentences with `code` and *stress* (a line break starts a paragraph), and labelled code; `folded`
+    is labelled code that a notebook opens at a click."""
+    shown, folded = list(shown), list(folded)
     plain = [f"{mark} {heading}", *filter(None, text.split("\n"))]
-    for label, code in shown:
+    for label, code in shown + folded:
         plain += [f"  {label}:", *(f"      {line}" for line in code.splitlines())]
     plain += [foot] if foot else []
     if not in_notebook():
@@ -36,7 +38,10 @@ def card(
     parts += [f"<div>{_inline(line)}</div>" for line in text.split("\n") if line]
     for label, code in shown:
         parts.append(f"<div style='margin-top:.4em;opacity:.85'>{_inline(label)}</div>{_block(code)}")
-    parts += [f"<div style='margin-top:.4em;opacity:.85'>{_inline(foot)}</div>"] if foot else []
+    for label, code in folded:
+        summary = f"<summary style='cursor:pointer;opacity:.85'>{_inline(label)}</summary>"
+        parts.append(f"<details style='margin-top:.4em'>{summary}{_block(code)}</details>")
+    parts += [f"<div style='margin-top:.4em;opacity:.85'>{_inline(line)}</div>" for line in foot.split("\n") if line]
     edge = f"border-left:4px solid {COLOURS[mark]};padding:.2em .8em;margin:.3em 0;color:inherit;background:transparent"
     bundle = {"text/html": f"<div role='status' style='{edge}'>{''.join(parts)}</div>", "text/plain": "\n".join(plain)}
     display(bundle, raw=True, metadata={METADATA: facts} if facts else {})

@@ -20,6 +20,11 @@ def _padded(generator):
     title="Left padding moves nothing",
     difficulty=1,
     minutes=5,
+    importance=2,
+    why=(
+        "A position is the number of real tokens before it: padding on the left must not shift it.\n"
+        "So one prompt has the same log-probs alone and in any batch."
+    ),
     reference=positions,
     cases=_padded,
     hints=[
@@ -58,6 +63,11 @@ def _scored(logits, actions, temperature=1.0):
     title="Score what was sampled",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "The sampler drew from softmax(logits/T), so that is the policy whose log-probs the gradient needs.\n"
+        "Divided after normalising, they would not belong to probabilities that sum to one."
+    ),
     reference=_scored,
     shows=[log_probs_and_entropy],
     cases=_at_a_temperature,
@@ -86,6 +96,7 @@ def scored_log_probs(logits, actions, temperature):
 def _losses_and_masks(generator):
     yield torch.tensor([[1.0, 5.0]], requires_grad=True), torch.tensor([[1.0, 0.0]])
     yield torch.tensor([[1.0, 3.0], [2.0, 7.0]], requires_grad=True), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    yield torch.tensor([[-1.0, 5.0]], requires_grad=True), torch.tensor([[1.0, 0.0]])  # a loss may well be negative
     mask = (torch.arange(6) < torch.randint(1, 7, (4, 1), generator=generator)).float()
     yield torch.randn(4, 6, generator=generator).requires_grad_(), mask
 
@@ -98,6 +109,11 @@ def _token_mean(loss, mask):
     title="The mean that padding cannot change",
     difficulty=1,
     minutes=5,
+    importance=2,
+    why=(
+        "Padding must count neither in the sum nor in the number of tokens.\n"
+        "Otherwise the step's size depends on how the batch was padded."
+    ),
     reference=_token_mean,
     shows=[token_weights],
     cases=_losses_and_masks,

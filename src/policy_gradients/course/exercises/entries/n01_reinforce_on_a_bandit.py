@@ -31,6 +31,12 @@ def _softmax_score(theta, arm):
     title="The score of a softmax",
     difficulty=1,
     minutes=10,
+    importance=3,
+    why=(
+        "Raising θ_a makes arm a likelier, at the cost of all arms: log π(a) = θ_a − log Σ exp θ has the "
+        "derivative 1 − π_a for its own arm and −π_j for the others.\n"
+        "The entries sum to zero, since adding a constant to θ changes no probability."
+    ),
     reference=_softmax_score,
     shows=[score_vectors],
     cases=_theta_and_arm,
@@ -61,6 +67,9 @@ def _softmax_score(theta, arm):
         "Without `softmax`, exp overflows for large θ: inf/inf is NaN.": lambda theta, arm: (
             _one_hot(arm, theta) - theta.exp() / theta.exp().sum()
         ),
+        "The one stands at the arm before: arms are counted from 0, so that of `arm` is entry `arm`, not `arm - 1`.": (
+            lambda theta, arm: _one_hot((arm - 1) % len(theta), theta) - theta.softmax(0)
+        ),
     },
 )
 def softmax_score(theta, arm):
@@ -87,6 +96,11 @@ def _bandit_gradient(scores, rewards):
     title="REINFORCE",
     difficulty=1,
     minutes=5,
+    importance=3,
+    why=(
+        "The reward multiplies the score of the same pull, and the mean over pulls estimates E[r ψ] = ∇J.\n"
+        "It is the correlation of reward and score that carries the signal: each mean alone says nothing."
+    ),
     reference=_bandit_gradient,
     shows=[score_gradient],
     cases=_scores_and_rewards,
@@ -113,6 +127,11 @@ def _bandit_gradient(scores, rewards):
         "The rewards are left out: the mean score estimates zero, whatever the arms pay.": lambda scores, rewards: (
             scores.mean(0)
         ),
+        "It is divided by n − 1. That is for a variance; the mean of n pulls divides by n.": (
+            lambda scores, rewards: rewards @ scores / (len(rewards) - 1)
+        ),
+        "The mean reward is taken off first. That baseline is the next notebook's; and as each reward is in it, "
+        "it shrinks the estimate.": (lambda scores, rewards: (rewards - rewards.mean()) @ scores / len(rewards)),
     },
 )
 def reinforce_gradient(scores, rewards):
@@ -220,6 +239,7 @@ def train(theta, play, learning_rate, steps):
 def _log_probs_and_rewards(generator):
     yield torch.tensor([-0.5], requires_grad=True), torch.tensor([2.0], requires_grad=True)
     yield torch.tensor([-0.7, -1.6], requires_grad=True), torch.tensor([1.0, 0.0])
+    yield torch.tensor([-3.0, -4.0], requires_grad=True), torch.tensor([2.0, 3.0])  # a loss above 1
     rewards = torch.randn(5, generator=generator)
     yield (-torch.rand(5, generator=generator)).requires_grad_(), rewards.requires_grad_()
 
@@ -232,6 +252,11 @@ def _bandit_loss(log_probs, rewards):
     title="REINFORCE as a loss",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "An optimiser walks down, so the objective gets a minus; its gradient is then minus the estimate of ∇J.\n"
+        "The reward is a number that was observed: a gradient through it would change the judge, not the policy."
+    ),
     reference=_bandit_loss,
     shows=[policy_gradient_loss],
     cases=_log_probs_and_rewards,
@@ -255,6 +280,11 @@ def _bandit_loss(log_probs, rewards):
         ),
         "Probabilities in place of log-probs: frequent arms are already drawn often, and would be counted twice.": (
             lambda log_probs, rewards: -(rewards.detach() * log_probs.exp()).mean()
+        ),
+        "The mean reward is taken off first. That is a baseline, the next notebook's; here the rewards count as "
+        "they are.": (lambda log_probs, rewards: -((rewards - rewards.mean()).detach() * log_probs).mean()),
+        "It is divided by n − 1. The mean of n pulls divides by n.": (
+            lambda log_probs, rewards: -(rewards.detach() * log_probs).sum() / (len(rewards) - 1)
         ),
     },
 )
@@ -280,6 +310,11 @@ def _gaussian_score(mean, log_std, action):
     title="The score of a Gaussian",
     difficulty=2,
     minutes=15,
+    importance=2,
+    why=(
+        "By μ the quadratic −(a − μ)²/2σ² gives (a − μ)/σ²; by log σ it gives z², and −log σ gives −1.\n"
+        "E[z²] = 1, so the second entry has mean zero, as every score has."
+    ),
     reference=_gaussian_score,
     shows=[score_vectors],
     cases=_dials,
@@ -309,6 +344,16 @@ def _gaussian_score(mean, log_std, action):
         ),
         "The first sign is flipped: an action above the mean pulls the mean up.": lambda mean, log_std, action: (
             torch.stack([(mean - action) / log_std.exp() ** 2, ((action - mean) / log_std.exp()) ** 2 - 1])
+        ),
+        "log σ stands for σ in the first entry: σ is `log_std.exp()`.": (
+            lambda mean, log_std, action: torch.stack(
+                [(action - mean) / log_std**2, ((action - mean) / log_std.exp()) ** 2 - 1]
+            )
+        ),
+        "That is divided by σ² once, and z is not squared: the second entry is z² − 1.": (
+            lambda mean, log_std, action: torch.stack(
+                [(action - mean) / log_std.exp() ** 2, (action - mean) / log_std.exp() - 1]
+            )
         ),
     },
 )
@@ -343,6 +388,11 @@ def _over_steps(scores, rewards, gamma):
     title="The gradient of a discounted return",
     difficulty=3,
     minutes=20,
+    importance=3,
+    why=(
+        "J is discounted from the start, so what step t can influence is Σ_{k≥t} γ^k r_k = γ^t G_t.\n"
+        "Leaving γ^t out gives the gradient of no objective at all, and can point the wrong way."
+    ),
     reference=_discounted,
     shows=[score_gradient, discounted_returns, discounts],
     cases=_paths,
@@ -369,6 +419,20 @@ def _over_steps(scores, rewards, gamma):
             lambda scores, rewards, gamma: score_gradient(scores, discounts(rewards.shape[-1], gamma) * rewards)
         ),
         "That is a mean over the steps. ∇J sums over them, and takes the mean over the episodes only.": _over_steps,
+        "The reward of the step itself is left out: the sum begins at k = t, not after it.": (
+            lambda scores, rewards, gamma: score_gradient(
+                scores, discounts(rewards.shape[-1], gamma) * (discounted_returns(rewards, gamma) - rewards)
+            )
+        ),
+        "The discount is one step too far: the first reward counts γ⁰ = 1, so γ^k stands before r_k, not γ^(k+1).": (
+            lambda scores, rewards, gamma: gamma * _discounted(scores, rewards, gamma)
+        ),
+        "The sum runs forwards: each step is credited with what came before it. Sum from the end: `flip`, "
+        "`cumsum`, `flip`.": (
+            lambda scores, rewards, gamma: score_gradient(
+                scores, (discounts(rewards.shape[-1], gamma) * rewards).cumsum(-1)
+            )
+        ),
     },
 )
 def discounted_gradient(scores, rewards, gamma):

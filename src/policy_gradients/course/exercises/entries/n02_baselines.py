@@ -18,6 +18,12 @@ def _batches(generator):
     title="The mean of the others",
     difficulty=1,
     minutes=5,
+    importance=3,
+    why=(
+        "A baseline that does not depend on the action leaves the mean of the gradient alone; the others' rewards "
+        "do not.\n"
+        "There are n − 1 of them, and the row's sum less your own reward is theirs."
+    ),
     reference=leave_one_out,
     cases=_batches,
     hints=[
@@ -36,6 +42,9 @@ def _batches(generator):
         ),
         "That is the advantage. Asked for is the baseline itself, before it is subtracted.": lambda rewards: (
             rewards - leave_one_out(rewards)
+        ),
+        "Your own reward is added where it should be taken off.": (
+            lambda rewards: (rewards.sum(-1, keepdim=True) + rewards) / (rewards.shape[-1] - 1)
         ),
     },
 )
@@ -65,6 +74,12 @@ def _update_then_use(baseline, rewards, rate):
     title="A running mean, used before it is updated",
     difficulty=1,
     minutes=10,
+    importance=2,
+    why=(
+        "What is subtracted from a reward must be independent of the action that earned it: use first, then "
+        "update.\n"
+        "The update moves the share `rate` of the way, so the past fades geometrically."
+    ),
     reference=_use_then_update,
     shows=[running_mean],
     cases=_running,
@@ -98,6 +113,8 @@ def _scores_and_returns(generator):
     yield torch.tensor([[1.0], [-2.0]], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
     scores = torch.tensor([[2.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)  # a parameter that never matters
     yield scores, torch.tensor([3.0, 1.0], dtype=torch.float64)
+    yield scores / 50, torch.tensor([3.0, 1.0], dtype=torch.float64)  # small weights are weights
+    yield torch.ones_like(scores), torch.tensor([3.0, 1.0], dtype=torch.float64)
     scores = torch.randn(8, 3, generator=generator, dtype=torch.float64)
     yield scores, torch.randn(8, generator=generator, dtype=torch.float64) + 2
 
@@ -123,6 +140,11 @@ def _shared(scores, returns):
     title="The best constant",
     difficulty=3,
     minutes=20,
+    importance=1,
+    why=(
+        "Var[ψ(R − b)] is a quadratic in b, and its lowest point is a mean of R weighted with ψ².\n"
+        "Where ψ is always zero every b is as good, and 0 keeps NaN out."
+    ),
     reference=optimal_baseline,
     cases=_scores_and_returns,
     hints=[
@@ -171,6 +193,11 @@ def _from_zero(rewards, mask, gamma):
     title="Rewards to go",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "An action cannot change the past, so earlier rewards only add noise to its credit.\n"
+        "Seen from step t a reward k − t steps away counts γ^{k−t}: G_t = r_t + γ G_{t+1}."
+    ),
     reference=lambda rewards, mask, gamma: discounted_returns(rewards, gamma, mask),
     shows=[discounted_returns],
     cases=_rewards_and_mask,
@@ -190,6 +217,12 @@ def _from_zero(rewards, mask, gamma):
         ),
         "Padding is not zero in the result: nothing is left to be earned after the end.": (
             lambda rewards, mask, gamma: torch.where(mask > 0, discounted_returns(rewards, gamma, mask), rewards)
+        ),
+        "The step's own reward is left out: G_t begins with r_t.": (
+            lambda rewards, mask, gamma: (discounted_returns(rewards, gamma, mask) - rewards * mask) * mask
+        ),
+        "The discount is one step too far: r_t itself counts in full, γ⁰ = 1.": (
+            lambda rewards, mask, gamma: gamma * discounted_returns(rewards, gamma, mask)
         ),
     },
 )
@@ -224,6 +257,12 @@ def _loop(rewards, values, gamma, decay, after=None):
     title="GAE(γ, λ)",
     difficulty=3,
     minutes=25,
+    importance=3,
+    why=(
+        "Each TD error is a small advantage estimate with the critic's bias; λ says how many of them to trust.\n"
+        "λ = 1 telescopes to the return less V, without the critic's bias; λ = 0 keeps one step, with the least "
+        "noise."
+    ),
     reference=generalized_advantages,
     shows=[generalized_advantages, td_errors],
     cases=_rewards_and_values,
@@ -251,6 +290,9 @@ def _loop(rewards, values, gamma, decay, after=None):
         ),
         "The γ before V(s_{t+1}) is forgotten.": lambda rewards, values, gamma, lam: _loop(
             rewards, values.detach(), 1.0, gamma * lam
+        ),
+        "The next value is subtracted and V of the state added: δ_t = r_t + γ V(s_{t+1}) − V(s_t).": (
+            lambda rewards, values, gamma, lam: _loop(rewards, -values.detach(), gamma, gamma * lam)
         ),
     },
 )

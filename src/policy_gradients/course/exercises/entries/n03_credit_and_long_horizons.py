@@ -29,6 +29,11 @@ def _nothing(potentials):
     title="Rewards shaped by a potential",
     difficulty=2,
     minutes=10,
+    importance=2,
+    why=(
+        "Discounted along an episode, the potentials cancel but for the first: the sum changes by −Φ(s_0) alone.\n"
+        "That needs γ before the later potential, and 0 after the end."
+    ),
     reference=shape_rewards,
     cases=_rewards_and_potentials,
     hints=[
@@ -63,6 +68,7 @@ def _returns_and_shares(generator):
     yield torch.tensor([1.0, -2.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 5.0]]), 0.9
     yield torch.randn(3, generator=generator), torch.rand(3, 6, generator=generator) + 0.1, 0.7
     yield torch.tensor([1.0]), torch.tensor([[0.0, 0.0]]), 1.0  # nobody to give it to: ValueError
+    yield torch.tensor([1.0, 1.0]), torch.tensor([[1.0, 1.0], [0.0, 0.0]]), 1.0  # nobody in one of two episodes
 
 
 def _powers(shares, gamma):
@@ -73,6 +79,12 @@ def _powers(shares, gamma):
     title="Spread one reward over the steps",
     difficulty=2,
     minutes=8,
+    importance=2,
+    why=(
+        "The episode must still earn R when it is discounted, so the step's share is divided by γ^t beforehand.\n"
+        "Shares of each row are scaled to sum to one; where they sum to 0 there is nothing to scale, and NaN "
+        "would train on."
+    ),
     reference=redistribute,
     cases=_returns_and_shares,
     hints=[
@@ -93,6 +105,9 @@ def _powers(shares, gamma):
         "`dim=1`.": lambda returns, s, gamma: redistribute(returns, s, gamma) * s.sum(1, keepdim=True) / s.sum(),
         "Shares that sum to 0 give 0/0 = NaN, and NaN trains on in silence. Raise "
         "ValueError.": lambda returns, s, gamma: returns[:, None] * s / s.sum(1, keepdim=True) / _powers(s, gamma),
+        "The powers begin at γ¹: the first step has t = 0, and is divided by 1.": (
+            lambda returns, s, gamma: redistribute(returns, s, gamma) / gamma
+        ),
     },
 )
 def spread_reward(returns, shares, gamma):
@@ -136,6 +151,11 @@ def _averaged(scores, beta):
     title="The eligibility trace",
     difficulty=1,
     minutes=8,
+    importance=2,
+    why=(
+        "The trace adds up what later rewards have to be multiplied with: scores of the past, faded with β.\n"
+        "β near 1 credits the distant past with little bias and much variance, β = 0 only the present step."
+    ),
     reference=eligibility_traces,
     cases=_scores_and_beta,
     hints=[
@@ -153,6 +173,9 @@ def _averaged(scores, beta):
         "That is a running *mean*: the new score is weighed with 1 − β. A trace adds it in full.": _averaged,
         "It runs backwards in time. A trace remembers the past; it must not know the future.": lambda scores, beta: (
             eligibility_traces(scores.flip(0), beta).flip(0)
+        ),
+        "The newest score is not in it yet: z_t holds ψ_t itself.": (
+            lambda scores, beta: eligibility_traces(scores, beta) - scores
         ),
     },
 )
@@ -177,6 +200,12 @@ def _two_log_probs(generator):
     title="Weights for old rollouts",
     difficulty=2,
     minutes=10,
+    importance=2,
+    why=(
+        "The reward at t was drawn with the actions up to t, so it is reweighted by the ratio of the "
+        "probabilities of just these.\n"
+        "The product of ratios is the exponential of a sum of differences of logs, which never rounds to 0/0."
+    ),
     reference=partial(importance_weights, mask=None, per="prefix"),
     cases=_two_log_probs,
     hints=[
@@ -200,6 +229,12 @@ def _two_log_probs(generator):
         ),
         "Products of probabilities over a long text round to 0, and 0/0 is NaN. Subtract the logs "
         "first.": lambda new, old: new.exp().cumprod(-1) / old.detach().exp().cumprod(-1),
+        "These are log-weights, sums of differences of logs: take `exp()`.": (
+            lambda new, old: (new - old.detach()).cumsum(-1)
+        ),
+        "The product leaves the step's own ratio out. The action at t did lead to the reward at t: k ≤ t.": (
+            lambda new, old: ((new - old.detach()).cumsum(-1) - (new - old.detach())).exp()
+        ),
     },
 )
 def prefix_weights(log_probs, old_log_probs):
@@ -219,6 +254,12 @@ def _weights(generator):
     title="How many samples are left?",
     difficulty=1,
     minutes=5,
+    importance=2,
+    why=(
+        "A weighted mean of independent numbers has the variance σ² Σw²/(Σw)²: as that of this many plain "
+        "samples.\n"
+        "It is n for equal weights, and 1 if one weight holds all."
+    ),
     reference=effective_sample_size,
     cases=_weights,
     hints=[

@@ -23,6 +23,11 @@ def _scores(generator):
     title="The Fisher matrix from samples",
     difficulty=1,
     minutes=8,
+    importance=3,
+    why=(
+        "F is the covariance of the score, and since the score has mean zero, nothing has to be subtracted.\n"
+        "A mean of outer products ψψᵀ: positive semi-definite, with rank at most the number of samples."
+    ),
     reference=fisher_matrix,
     cases=_scores,
     hints=[
@@ -40,6 +45,9 @@ def _scores(generator):
             (s - s.mean(-2, keepdim=True)).mT @ (s - s.mean(-2, keepdim=True)) / s.shape[-2]
         ),
         "It is divided by the number of parameters; divide by the number of samples.": lambda s: s.mT @ s / s.shape[-1],
+        "It is divided by n − 1. The mean of the scores is known to be 0 and was not estimated: divide by n.": (
+            lambda s: s.mT @ s / (s.shape[-2] - 1)
+        ),
     },
 )
 def sampled_fisher(scores):
@@ -60,6 +68,11 @@ def _gradient_and_fisher(generator):
     title="The natural direction",
     difficulty=1,
     minutes=8,
+    importance=3,
+    why=(
+        "Steepest ascent where length is measured in KL solves F d = g instead of taking d = g.\n"
+        "Damping adds a little of every direction to F, so those that were never seen get no infinite step."
+    ),
     reference=natural_gradient,
     cases=_gradient_and_fisher,
     hints=[
@@ -92,6 +105,7 @@ def _gradient_and_direction(generator):
     yield torch.tensor([3.0, 4.0], dtype=torch.float64), torch.tensor([1.0, 0.5], dtype=torch.float64), 0.1
     yield torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([-1.0, 0.0], dtype=torch.float64), 0.1  # downhill
     yield torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0.01  # nothing to learn
+    yield torch.tensor([0.3, 0.1], dtype=torch.float64), torch.tensor([0.5, 1.0], dtype=torch.float64), 0.1  # gentle
     gradient = torch.randn(3, dtype=torch.float64, generator=generator)
     yield gradient, 5 * gradient, 0.02
 
@@ -100,6 +114,11 @@ def _gradient_and_direction(generator):
     title="A step of a given size",
     difficulty=2,
     minutes=12,
+    importance=2,
+    why=(
+        "To second order the KL of a step c·d is ½c² dᵀFd = ½c² gᵀd, and c follows from setting it to δ.\n"
+        "If gᵀd is not positive, no way along d goes up, and the honest step is zero."
+    ),
     reference=kl_step,
     cases=_gradient_and_direction,
     hints=[
@@ -147,6 +166,12 @@ def _projected(scores, vector):
     title="F times a vector, without F",
     difficulty=2,
     minutes=10,
+    importance=2,
+    why=(
+        "E[ψψᵀ]v = E[ψ(ψᵀv)]: bracketed this way it takes two products with the scores.\n"
+        "Neither memory nor time grows with the square of the parameters, which is what makes F usable in a "
+        "network."
+    ),
     reference=fisher_vector_product,
     cases=_scores_and_vector,
     hints=[
@@ -161,6 +186,7 @@ def _projected(scores, vector):
             s.mean(0) * (s @ v).mean()
         ),
         "Element by element, ψ² v keeps only F's diagonal.": lambda s, v: (s * s * v).mean(0),
+        "It is divided by n − 1; the mean of n samples divides by n.": (lambda s, v: s.T @ (s @ v) / (len(s) - 1)),
     },
 )
 def fisher_times(scores, vector):
@@ -189,6 +215,12 @@ def _scores_and_returns(generator):
     title="The critic that is the step",
     difficulty=3,
     minutes=15,
+    importance=2,
+    why=(
+        "Least squares gives w = Cov(ψ)⁻¹Cov(ψ, R), which is F⁻¹∇J: the compatible critic's weights are the "
+        "natural step.\n"
+        "The constant is fitted by centring both sides; the pseudo-inverse chooses the shortest w where many fit."
+    ),
     reference=_critic,
     shows=[compatible_critic],
     cases=_scores_and_returns,

@@ -16,6 +16,7 @@ def _groups(generator):
     yield torch.tensor([[1.0, 0.0]])
     yield torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     yield torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]])
+    yield torch.tensor([[0.5, 0.501]])  # nearly equal: here it shows which number is added, and where
     yield torch.randn(3, 5, generator=generator)
 
 
@@ -23,6 +24,11 @@ def _groups(generator):
     title="GRPO's advantages",
     difficulty=1,
     minutes=10,
+    importance=3,
+    why=(
+        "A completion is compared with its group, so that an easy prompt gives no advantage to everybody.\n"
+        "Division by the group's spread makes the step's size alike for all prompts, and 1e-4 keeps 0/0 out."
+    ),
     reference=partial(group_advantages, scale="std"),
     cases=_groups,
     hints=[
@@ -42,6 +48,12 @@ def _groups(generator):
         ),
         "Nothing is divided by the standard deviation yet. (That is Dr. GRPO, and a fine choice, but not this "
         "one.)": lambda r: r - r.mean(1, keepdim=True),
+        "The 1e-4 is another number here. The smaller it is, the more a group of nearly equal rewards is blown up.": (
+            lambda r: (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True) + 1e-8)
+        ),
+        "The 1e-4 stands under the root: it is added to the standard deviation, not to the variance.": (
+            lambda r: (r - r.mean(1, keepdim=True)) / (r.var(1, keepdim=True) + 1e-4).sqrt()
+        ),
     },
 )
 def grpo_advantages(rewards):
@@ -57,6 +69,8 @@ def _uniform_or_not(generator):
     yield torch.tensor([[1.0, 0.0]])
     yield torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
     yield torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.0, 1.0]])
+    yield torch.full((1, 8), 0.1)  # equal, and yet their standard deviation rounds to 8e-9
+    yield torch.tensor([[0.1, 0.1, 0.1 + 1e-6]])  # not quite equal
     yield (torch.rand(40, 4, generator=generator) < 0.5).float()
 
 
@@ -64,6 +78,11 @@ def _uniform_or_not(generator):
     title="The share of silent groups",
     difficulty=1,
     minutes=5,
+    importance=2,
+    why=(
+        "Where all rewards of a group are equal every advantage is zero, and the group teaches nothing.\n"
+        "Equality is asked of the rewards themselves: a standard deviation of equal numbers can round to 1e-8."
+    ),
     reference=zero_variance_share,
     cases=_uniform_or_not,
     hints=[
@@ -85,6 +104,8 @@ def _uniform_or_not(generator):
         "That is the number of silent groups; divide it by the number of groups.": lambda r: (
             (r == r[:, :1]).all(1).float().sum()
         ),
+        "A standard deviation of equal numbers need not be 0: it rounds, to 8e-9 for eight rewards of 0.1. "
+        "Compare the rewards themselves.": (lambda r: (r.std(1) == 0).float().mean()),
     },
 )
 def silent_share(rewards):
@@ -108,6 +129,11 @@ def _log_probs(logits, actions):
     title="Log-probs of the tokens that were sampled",
     difficulty=1,
     minutes=10,
+    importance=3,
+    why=(
+        "log softmax = logit − logsumexp, computed without exponentiating large numbers.\n"
+        "The gradient needs the log-prob of what was sampled, at each place in the text."
+    ),
     reference=_log_probs,
     shows=[log_probs_and_entropy],
     cases=_logits_and_actions,
@@ -140,6 +166,10 @@ def token_log_probs(logits, actions):
     return chosen - logits.logsumexp(-1)
 
 
+def _normalised(logits):
+    return logits.log_softmax(-1)
+
+
 def _distributions(generator):
     yield torch.tensor([0.0, 0.0]).log_softmax(-1)
     yield torch.tensor([0.0, -math.inf])  # a certain outcome
@@ -151,7 +181,13 @@ def _distributions(generator):
     title="The entropy of a softmax",
     difficulty=2,
     minutes=10,
+    importance=2,
+    why=(
+        "H = −Σ π log π is known exactly from the logits, so there is no reason to estimate it from one sample.\n"
+        "An impossible action contributes the limit of x log x, which is 0."
+    ),
     reference=entropy,
+    through=_normalised,
     cases=_distributions,
     hints=[
         "H = −Σ π log π, over all actions and not only the sampled one: an expectation, not a sample of it.",
@@ -181,6 +217,8 @@ def full_entropy(log_pi):
 def _two_distributions(generator):
     yield torch.tensor([0.9, 0.1]).log(), torch.tensor([0.5, 0.5]).log()
     yield torch.tensor([0.0, -math.inf]), torch.tensor([0.25, 0.75]).log()
+    yield torch.tensor([0.5, 0.5]).log(), torch.tensor([0.0, -math.inf])  # π does what the reference never would
+    yield torch.tensor([0.0, -math.inf]), torch.tensor([0.0, -math.inf])  # neither ever does
     one, other = torch.randn(2, 3, 4, generator=generator).log_softmax(-1)
     yield one.clone().requires_grad_(), other.clone()
     yield one.clone(), one.clone()
@@ -190,7 +228,13 @@ def _two_distributions(generator):
     title="The exact divergence from the reference",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "The expectation runs over π, the policy that samples: actions it never takes contribute 0.\n"
+        "An action that π takes and the reference never would costs infinitely much, and must not be hidden."
+    ),
     reference=kl_divergence,
+    through=_normalised,
     cases=_two_distributions,
     hints=[
         "KL(π ‖ π_ref) asks: sampling from π, how much likelier is the sample under π than under π_ref, in logs?",
@@ -211,6 +255,10 @@ def _two_distributions(generator):
         "That is the mean over the actions. Probabilities already sum to one: sum.": lambda log_pi, log_ref: (
             kl_divergence(log_pi, log_ref) / log_pi.shape[-1]
         ),
+        "An action that π takes and the reference never takes costs infinitely much. `nan_to_num` or a clamp "
+        "hides that: keep the infinity, and replace only where π is 0.": (
+            lambda log_pi, log_ref: (log_pi.exp() * (log_pi - log_ref)).nan_to_num(0.0, posinf=0.0).sum(-1)
+        ),
     },
 )
 def exact_kl(log_pi, log_ref):
@@ -222,14 +270,19 @@ def exact_kl(log_pi, log_ref):
 def _log_probs_and_advantages(generator):
     yield torch.tensor([[-0.5]], requires_grad=True), torch.tensor([2.0], requires_grad=True)
     yield torch.tensor([[-0.5, -1.0], [-2.0, -0.1]], requires_grad=True), torch.tensor([1.0, -1.0], requires_grad=True)
-    log_probs = -torch.rand(3, 5, generator=generator)
-    yield log_probs.requires_grad_(), torch.randn(3, generator=generator)
+    log_probs = -3 * torch.rand(3, 5, generator=generator)
+    yield log_probs.requires_grad_(), 2 + torch.randn(3, generator=generator)
 
 
 @exercise(
     title="The loss of a policy gradient",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "All tokens of a completion share its advantage, since the reward judges the whole text.\n"
+        "−A log π has the gradient −A ψ: the policy gradient, token by token, kept apart for mask and weights."
+    ),
     reference=policy_gradient_loss,
     cases=_log_probs_and_advantages,
     hints=[
@@ -266,6 +319,9 @@ def _three_ways_off(generator):
     yield torch.tensor([[-0.5]], requires_grad=True), torch.tensor([[-1.0]]), torch.tensor([-1.0])
     yield (old + shift).requires_grad_(), old.clone().requires_grad_(), torch.tensor([1.0])
     yield (old + shift).requires_grad_(), old.clone().requires_grad_(), torch.tensor([-2.0])
+    near = torch.tensor([[1.205, 1.195, 0.805, 0.795]]).log()  # just outside of the clip, and just inside
+    yield (near - 1).requires_grad_(), torch.full((1, 4), -1.0), torch.tensor([0.5])
+    yield (near - 1).requires_grad_(), torch.full((1, 4), -1.0), torch.tensor([-0.5])
     log_probs = -torch.rand(4, 6, generator=generator)
     old = log_probs + 0.4 * torch.randn(4, 6, generator=generator)
     yield log_probs.requires_grad_(), old, torch.randn(4, generator=generator)
@@ -280,6 +336,12 @@ def _ppo(log_probs, old, advantages, pick=torch.minimum, sign=1):
     title="PPO's clip",
     difficulty=2,
     minutes=15,
+    importance=3,
+    why=(
+        "The minimum of the two candidates is a pessimist: it stops rewarding a move past the clip, and never "
+        "stops punishing.\n"
+        "The ratio corrects for the policy that sampled, whose log-probs are numbers."
+    ),
     reference=clipped_loss,
     cases=_three_ways_off,
     hints=[
@@ -301,6 +363,14 @@ def _ppo(log_probs, old, advantages, pick=torch.minimum, sign=1):
         "A gradient flows into `old_log_probs`; they are numbers, remembered from the rollout. Use "
         "`detach`.": lambda new, old, a: (
             -torch.minimum((new - old).exp() * a[:, None], (new - old).exp().clamp(0.8, 1.2) * a[:, None])
+        ),
+        "That is the difference of the logs. The ratio is its exponential: `.exp()`.": (
+            lambda new, old, a: (
+                -torch.minimum(
+                    (new - old.detach()) * a.detach()[:, None],
+                    (new - old.detach()).clamp(0.8, 1.2) * a.detach()[:, None],
+                )
+            )
         ),
     },
 )
@@ -327,6 +397,11 @@ def _sequence_weights(mask):
     title="How much does a token weigh?",
     difficulty=2,
     minutes=10,
+    importance=2,
+    why=(
+        "GRPO's mean of means gives each completion 1/n, shared equally by its own tokens.\n"
+        "So a token of a long answer weighs less, which is a choice, and Dr. GRPO makes another."
+    ),
     reference=_sequence_weights,
     shows=[token_weights],
     cases=_masks,

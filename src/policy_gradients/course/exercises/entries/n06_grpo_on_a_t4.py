@@ -24,6 +24,11 @@ def _groups(generator):
     title="Leave one out",
     difficulty=1,
     minutes=5,
+    importance=3,
+    why=(
+        "The mean of the others is independent of this completion, so the estimate stays unbiased.\n"
+        "With its own reward in the mean, the advantage would shrink by 1 − 1/G."
+    ),
     reference=partial(group_advantages, baseline="leave_one_out"),
     cases=_groups,
     hints=[
@@ -65,6 +70,8 @@ def _completions(generator):
     yield Completion(song[:-1] + " ", True)
     yield Completion(song + " ", True)
     yield Completion("A crate holds about one m³ and was first built for the salt sea.", True)
+    for digits in ("3", "9", "4", "22", "20", "6 and 6"):  # one digit and several, sums that 2 or 4 divide and 3 not
+        yield Completion(f"It took them {digits} years in all to".ljust(63, "o") + ".", True)
     yield Completion("The café opened in 1968 and it crosses the river at noon, early.", True)
 
 
@@ -77,6 +84,11 @@ def _checks(text, finished=True, alphabet=ASCII_DIGITS, length=64):
     title="The checker",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "A policy finds every hole in its reward: each clause here closes one that a model has used.\n"
+        "Ended by itself, exactly 64 characters, a digit at all, and only then the digit sum."
+    ),
     reference=partial(passes, length_and_digits(64)),
     shows=[passes, ExactLength.check, DigitSum.check],
     cases=_completions,
@@ -125,6 +137,11 @@ def _ids(generator):
     title="Which tokens count?",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "Stopping is an action with a log-prob, so the end token counts; what comes after was never chosen.\n"
+        "Counting the ends strictly before a token gives 0 up to and including the first end."
+    ),
     reference=completion_mask,
     cases=_ids,
     hints=[
@@ -165,6 +182,13 @@ def _kl_and_mask(generator):
     title="Divergence to go",
     difficulty=3,
     minutes=15,
+    importance=2,
+    why=(
+        "The KL of later states depends on the token chosen now; that at the present state does not depend on "
+        "which token is drawn.\n"
+        "As a cost it is a number, so it is detached: the other half of the product rule is differentiated "
+        "elsewhere."
+    ),
     reference=divergence_to_go,
     cases=_kl_and_mask,
     hints=[
@@ -185,6 +209,9 @@ def _kl_and_mask(generator):
         "care of the gradient: use `detach`.": lambda kl, mask: (kl * mask).flip(1).cumsum(1).flip(1) - kl * mask,
         "Every token gets the whole completion's divergence; it answers only for what follows.": lambda kl, mask: (
             (kl * mask).detach().sum(1, keepdim=True).expand_as(kl).clone()
+        ),
+        "The sum runs over everything but the token itself. It answers for what follows only.": (
+            lambda kl, mask: (kl * mask).detach().sum(1, keepdim=True) - (kl * mask).detach()
         ),
     },
 )
@@ -215,6 +242,11 @@ def _inverted(probabilities, uniform):
     title="One number decides",
     difficulty=2,
     minutes=15,
+    importance=2,
+    why=(
+        "A uniform number falls into a token's piece of [0, 1] exactly with that token's probability.\n"
+        "Counting the pieces that end at or before it skips those of width zero."
+    ),
     reference=_sampled,
     shows=[sample],
     cases=_draws,
@@ -257,6 +289,12 @@ def _bonus(generator):
     title="A bonus that may not explode",
     difficulty=2,
     minutes=10,
+    importance=1,
+    why=(
+        "Where rewards vary the gradient has a signal and needs no bonus; where they do not, exploration is all "
+        "there is.\n"
+        "The cap keeps a silent batch from making the bonus the whole loss."
+    ),
     reference=partial(entropy_weight, schedule="inverse_variance"),
     cases=_bonus,
     hints=[
@@ -280,6 +318,7 @@ def _bonus(generator):
         "That variance divides by G; the one asked for divides by G − 1, as `rewards.var(1)` does.": lambda b, r: min(
             b / (r.var(1, correction=0).mean().item() + 1e-8), 10 * b
         ),
+        "The cap is `base` itself; it is 10 · base.": (lambda b, r: min(b / (r.var(1).mean().item() + 1e-8), b)),
     },
 )
 def bonus_weight(base, rewards):

@@ -18,6 +18,12 @@ def _score_interval(rate, n, z=Z, centred=True, inside=True):
     return centre - half, centre + half
 
 
+def _undivided(rate, n):
+    low, high = _score_interval(rate, n)
+    half = (high - low) / 2 * Z * Z / n
+    return low - half, high + half
+
+
 def _wald(successes, trials):
     rate = successes / trials
     half = Z * math.sqrt(rate * (1 - rate) / trials)
@@ -28,6 +34,12 @@ def _wald(successes, trials):
     title="Wilson's interval",
     difficulty=2,
     minutes=15,
+    importance=3,
+    why=(
+        "It holds all pass rates p under which the observed p̂ would be within z standard errors, computed at p "
+        "and not at p̂.\n"
+        "So it has a width at 0 and n successes, and never leaves [0, 1]."
+    ),
     reference=wilson_interval,
     cases=_counts,
     hints=[
@@ -50,6 +62,8 @@ def _wald(successes, trials):
             max(0.0, _wald(k, n)[0]),
             min(1.0, _wald(k, n)[1]),
         ),
+        "z is rounded to 1.96. The docstring gives it in full.": (lambda k, n: _score_interval(k / n, n, z=1.96)),
+        "The centre is divided by 1 + z²/n, and half the width is not: both are.": (lambda k, n: _undivided(k / n, n)),
     },
 )
 def wilson(successes, trials):
@@ -68,6 +82,12 @@ def _rates(generator):
     title="The floor under a divergence",
     difficulty=2,
     minutes=10,
+    importance=3,
+    why=(
+        "Reweighting the reference inside and outside the passing set is the cheapest way to pass with "
+        "probability q.\n"
+        "What is left is the divergence of two coins; below p the reference itself does it, for nothing."
+    ),
     reference=kl_floor,
     shows=[kl_floor, binary_kl],
     cases=_rates,
@@ -99,7 +119,7 @@ def floor(q, p):
 
 
 def _changes(generator):
-    return [(0, 0), (1, 0), (1, 1), (0, 5), (2, 3), (10, 2), (30, 12)]
+    return [(0, 0), (1, 0), (1, 1), (0, 5), (2, 3), (6, 4), (10, 2), (30, 12)]
 
 
 def _p_value(gained, lost):
@@ -116,6 +136,11 @@ def _tail(gained, lost):
     title="Is the change more than luck?",
     difficulty=3,
     minutes=15,
+    importance=2,
+    why=(
+        "Prompts that did not change say nothing of the difference; the others are coin flips if there is none.\n"
+        "The p-value is the chance of a split at least as uneven, on both sides."
+    ),
     reference=_p_value,
     shows=[paired_difference],
     cases=_changes,
@@ -138,6 +163,11 @@ def _tail(gained, lost):
         "That is the normal approximation, z = (gained − lost)/√(gained + lost): for so few prompts it is off, and for "
         "none it divides by zero. The exact sum is short.": lambda gained, lost: math.erfc(
             abs(gained - lost) / math.sqrt(2 * (gained + lost))
+        ),
+        "It counts the splits that are strictly more uneven; the one that was seen belongs to them.": (
+            lambda gained, lost: min(
+                1.0, 2 * (_tail(gained, lost) - math.comb(gained + lost, min(gained, lost)) / 2 ** (gained + lost))
+            )
         ),
     },
 )

@@ -1,0 +1,709 @@
+"""Three right answers to each exercise beside the declared one, each by another way: a loop, a formula, a library call.
+
+A definition that comes again under the same name is another answer to the same exercise; `test_right_answers.py` takes
+each by itself, with `math`, `torch` and `F` as a notebook has them.
+"""
+# ruff: noqa: F811
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+# 01
+def softmax_score(theta, arm):
+    return F.one_hot(torch.tensor(arm), len(theta)).to(theta.dtype) - F.softmax(theta, dim=0)
+
+
+def softmax_score(theta, arm):
+    leaf = theta.detach().clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(torch.log_softmax(leaf, 0)[arm], leaf)
+    return gradient
+
+
+def softmax_score(theta, arm):
+    weights = torch.exp(theta - theta.max())
+    return torch.eye(len(theta), dtype=theta.dtype)[arm] - weights / weights.sum()
+
+
+def reinforce_gradient(scores, rewards):
+    return rewards @ scores / len(rewards)
+
+
+def reinforce_gradient(scores, rewards):
+    return torch.einsum("n,np->p", rewards, scores) / scores.shape[0]
+
+
+def reinforce_gradient(scores, rewards):
+    total = torch.zeros_like(scores[0])
+    for score, reward in zip(scores, rewards, strict=True):
+        total = total + reward * score
+    return total / len(scores)
+
+
+def reinforce_loss(log_probs, rewards):
+    return -(rewards.detach() * log_probs).mean()
+
+
+def reinforce_loss(log_probs, rewards):
+    with torch.no_grad():
+        weights = -rewards / len(rewards)
+    return (weights * log_probs).sum()
+
+
+def reinforce_loss(log_probs, rewards):
+    return torch.stack([-r * lp for r, lp in zip(rewards.tolist(), log_probs, strict=True)]).mean()
+
+
+def gaussian_score(mean, log_std, action):
+    z = (action - mean) / log_std.exp()
+    return torch.stack([z / log_std.exp(), z * z - 1])
+
+
+def gaussian_score(mean, log_std, action):
+    mean, log_std = (x.detach().clone().requires_grad_() for x in (mean, log_std))
+    log_prob = torch.distributions.Normal(mean, log_std.exp()).log_prob(action)
+    return torch.stack(torch.autograd.grad(log_prob, (mean, log_std)))
+
+
+def gaussian_score(mean, log_std, action):
+    away = (action - mean).item()
+    variance = math.exp(2 * log_std.item())
+    return torch.tensor([away / variance, away**2 / variance - 1], dtype=mean.dtype)
+
+
+def discounted_gradient(scores, rewards, gamma):
+    weights = gamma ** torch.arange(rewards.shape[1]).to(rewards)
+    credit = (weights * rewards).flip(1).cumsum(1).flip(1)
+    return torch.einsum("nt,ntp->p", credit, scores) / len(scores)
+
+
+def discounted_gradient(scores, rewards, gamma):
+    n, time = rewards.shape
+    running, total = torch.zeros(n, dtype=rewards.dtype), torch.zeros_like(scores[0, 0])
+    for t in reversed(range(time)):
+        running = rewards[:, t] + gamma * running
+        total = total + gamma**t * (running[:, None] * scores[:, t]).sum(0)
+    return total / n
+
+
+def discounted_gradient(scores, rewards, gamma):
+    so_far = scores.cumsum(1)  # seen from the rewards: each is worth the scores of all steps up to it
+    weights = torch.tensor([gamma**k for k in range(rewards.shape[1])], dtype=rewards.dtype)
+    return ((weights * rewards)[..., None] * so_far).sum(1).mean(0)
+
+
+# 02
+def others_mean(rewards):
+    return (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1)
+
+
+def others_mean(rewards):
+    columns = [torch.cat([rewards[:, :i], rewards[:, i + 1 :]], 1).mean(1) for i in range(rewards.shape[1])]
+    return torch.stack(columns, 1)
+
+
+def others_mean(rewards):
+    n = rewards.shape[1]
+    return rewards.mean(1, keepdim=True) * n / (n - 1) - rewards / (n - 1)
+
+
+def running_advantages(baseline, rewards, rate):
+    return rewards - baseline, baseline + rate * (rewards.mean() - baseline)
+
+
+def running_advantages(baseline, rewards, rate):
+    return torch.sub(rewards, baseline), torch.lerp(baseline, rewards.mean(), rate)
+
+
+def running_advantages(baseline, rewards, rate):
+    advantages = torch.stack([reward - baseline for reward in rewards])
+    return [advantages, baseline + rate * advantages.mean()]
+
+
+def best_baseline(scores, returns):
+    top, bottom = (scores.square() * returns[:, None]).mean(0), scores.square().mean(0)
+    return torch.where(bottom == 0, 0.0, top / torch.where(bottom == 0, 1.0, bottom))
+
+
+def best_baseline(scores, returns):
+    result = torch.zeros_like(scores[0])
+    for k in range(scores.shape[1]):
+        weights = scores[:, k] ** 2
+        if weights.sum() > 0:
+            result[k] = weights @ returns / weights.sum()
+    return result
+
+
+def best_baseline(scores, returns):
+    return torch.nan_to_num(returns @ scores**2 / (scores**2).sum(0), nan=0.0)
+
+
+def rewards_to_go(rewards, mask, gamma):
+    time = rewards.shape[1]
+    result = torch.zeros_like(rewards)
+    for t in range(time):
+        for k in range(t, time):
+            result[:, t] += gamma ** (k - t) * rewards[:, k] * mask[:, k]
+    return result * mask
+
+
+def rewards_to_go(rewards, mask, gamma):
+    weights = gamma ** torch.arange(rewards.shape[1]).to(rewards)
+    return (rewards * mask * weights).flip(1).cumsum(1).flip(1) / weights * mask
+
+
+def rewards_to_go(rewards, mask, gamma):
+    steps = range(rewards.shape[1])
+    powers = torch.tensor([[gamma ** (k - t) if k >= t else 0.0 for t in steps] for k in steps])
+    return ((rewards * mask) @ powers) * mask
+
+
+def gae(rewards, values, gamma, lam):
+    values = values.detach()
+    advantages, running = torch.zeros_like(rewards), 0.0
+    for t in reversed(range(rewards.shape[1])):
+        following = values[:, t + 1] if t + 1 < rewards.shape[1] else 0.0
+        running = rewards[:, t] + gamma * following - values[:, t] + gamma * lam * running
+        advantages[:, t] = running
+    return advantages
+
+
+@torch.no_grad()
+def gae(rewards, values, gamma, lam):
+    errors = rewards + gamma * F.pad(values[:, 1:], (0, 1)) - values
+    result = torch.zeros_like(errors)
+    for away in range(errors.shape[1]):
+        result[:, : errors.shape[1] - away] += (gamma * lam) ** away * errors[:, away:]
+    return result
+
+
+def gae(rewards, values, gamma, lam):  # by way of the λ-return
+    values = values.detach()
+    targets, after, target = [], torch.zeros(len(values)), torch.zeros(len(values))
+    for reward, value in zip(rewards.flip(1).T, values.flip(1).T, strict=True):
+        target = reward + gamma * ((1 - lam) * after + lam * target)
+        after = value
+        targets.insert(0, target)
+    return torch.stack(targets, 1) - values
+
+
+# 03
+def shaped_rewards(rewards, potentials, gamma):
+    return rewards + gamma * F.pad(potentials[:, 1:], (0, 1)) - potentials
+
+
+def shaped_rewards(rewards, potentials, gamma):
+    after = torch.roll(potentials, -1, dims=1)
+    after[:, -1] = 0
+    return rewards + gamma * after - potentials
+
+
+def shaped_rewards(rewards, potentials, gamma):
+    time = rewards.shape[1]
+    columns = []
+    for t in range(time):
+        later = potentials[:, t + 1] if t < time - 1 else 0
+        columns.append(rewards[:, t] + gamma * later - potentials[:, t])
+    return torch.stack(columns, dim=1)
+
+
+def spread_reward(returns, shares, gamma):
+    total = shares.sum(1, keepdim=True)
+    if bool((total == 0).any()):
+        raise ValueError("an episode without shares")
+    return returns[:, None] * (shares / total) / gamma ** torch.arange(shares.shape[1])
+
+
+def spread_reward(returns, shares, gamma):
+    result = torch.empty_like(shares)
+    for i, row in enumerate(shares):
+        if row.sum() == 0:
+            raise ValueError(f"the shares of episode {i} sum to 0")
+        for t, share in enumerate(row):
+            result[i, t] = share / row.sum() * returns[i] / gamma**t
+    return result
+
+
+def spread_reward(returns, shares, gamma):
+    totals = torch.einsum("nt->n", shares)
+    if not totals.all():
+        raise ValueError
+    inverse = torch.cumprod(torch.cat([torch.ones(1), torch.full((shares.shape[1] - 1,), 1 / gamma)]), 0)
+    return torch.einsum("n,nt,t->nt", returns / totals, shares, inverse)
+
+
+def traces(scores, beta):
+    result, trace = [], 0
+    for score in scores:
+        trace = beta * trace + score
+        result.append(trace)
+    return torch.stack(result)
+
+
+def traces(scores, beta):
+    result = scores.clone()
+    for t in range(1, len(scores)):
+        result[t] += beta * result[t - 1]
+    return result
+
+
+def traces(scores, beta):
+    time = len(scores)
+    rows = [sum(beta ** (t - k) * scores[k] for k in range(t + 1)) for t in range(time)]
+    return torch.stack(rows)
+
+
+def prefix_weights(log_probs, old_log_probs):
+    return (log_probs - old_log_probs.detach()).cumsum(-1).exp()
+
+
+def prefix_weights(log_probs, old_log_probs):
+    with torch.no_grad():
+        old = old_log_probs.cumsum(1)
+    return torch.exp(log_probs.cumsum(1) - old)
+
+
+def prefix_weights(log_probs, old_log_probs):
+    ratio, result, running = (log_probs - old_log_probs.detach()).exp(), [], 1.0
+    for t in range(log_probs.shape[1]):
+        running = running * ratio[:, t]
+        result.append(running)
+    return torch.stack(result, 1)
+
+
+def effective_samples(weights):
+    return weights.sum(-1) ** 2 / weights.square().sum(-1)
+
+
+def effective_samples(weights):
+    return weights.sum(-1).square() / torch.einsum("...n,...n->...", weights, weights)
+
+
+def effective_samples(weights):
+    return (weights.norm(p=1, dim=-1) / weights.norm(p=2, dim=-1)) ** 2
+
+
+# 04
+def sampled_fisher(scores):
+    return scores.mT @ scores / scores.shape[-2]
+
+
+def sampled_fisher(scores):
+    return torch.einsum("...si,...sj->...ij", scores, scores) / scores.shape[-2]
+
+
+def sampled_fisher(scores):
+    total = 0
+    for i in range(scores.shape[-2]):
+        psi = scores[..., i, :]
+        total = total + psi[..., :, None] * psi[..., None, :]
+    return total / scores.shape[-2]
+
+
+def natural_direction(gradient, fisher, damping):
+    return torch.linalg.solve(fisher + damping * torch.eye(len(gradient), dtype=gradient.dtype), gradient)
+
+
+def natural_direction(gradient, fisher, damping):
+    return torch.linalg.inv(fisher + damping * torch.eye(len(fisher)).to(fisher)) @ gradient
+
+
+def natural_direction(gradient, fisher, damping):
+    lower = torch.linalg.cholesky(fisher + torch.diag(torch.full_like(gradient, damping)))
+    return torch.cholesky_solve(gradient[:, None], lower)[:, 0]
+
+
+def kl_sized(gradient, direction, max_kl):
+    slope = gradient @ direction
+    return torch.sqrt(2 * max_kl / slope) * direction if slope > 0 else torch.zeros_like(direction)
+
+
+def kl_sized(gradient, direction, max_kl):
+    slope = (gradient * direction).sum()
+    if slope <= 0:
+        return torch.zeros_like(direction)
+    return math.sqrt(2 * max_kl / float(slope)) * direction
+
+
+def kl_sized(gradient, direction, max_kl):
+    slope = torch.dot(gradient, direction)
+    good = slope > 0
+    return torch.where(good, (2 * max_kl / torch.where(good, slope, 1.0)).sqrt(), 0.0) * direction
+
+
+def fisher_times(scores, vector):
+    return scores.T @ (scores @ vector) / len(scores)
+
+
+def fisher_times(scores, vector):
+    return (scores * (scores @ vector)[:, None]).mean(0)
+
+
+def fisher_times(scores, vector):
+    return torch.einsum("sp,s->p", scores, torch.einsum("sp,p->s", scores, vector)) / scores.shape[0]
+
+
+def critic_weights(scores, returns):
+    centred = scores - scores.mean(0, keepdim=True)
+    return torch.linalg.lstsq(centred, (returns - returns.mean())[:, None], driver="gelsd").solution[:, 0]
+
+
+def critic_weights(scores, returns):
+    centred = scores - scores.mean(0)
+    return torch.linalg.pinv(centred.T @ centred, rtol=1e-10) @ (centred.T @ returns)
+
+
+def critic_weights(scores, returns):
+    u, s, vh = torch.linalg.svd(scores - scores.mean(0), full_matrices=False)
+    inverse = torch.where(s > 1e-10 * s.max(), 1 / s, 0.0)
+    return vh.T @ (inverse * (u.T @ (returns - returns.mean())))
+
+
+# 05
+def grpo_advantages(rewards):
+    return (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
+
+
+def grpo_advantages(rewards):
+    rows = [(row - row.mean()) / (row.std() + 1e-4) for row in rewards]
+    return torch.stack(rows)
+
+
+def grpo_advantages(rewards):
+    std, mean = torch.std_mean(rewards, dim=-1, keepdim=True)
+    return torch.sub(rewards, mean).div(std.add(1e-4))
+
+
+def silent_share(rewards):
+    return (rewards == rewards[:, :1]).all(1).float().mean()
+
+
+def silent_share(rewards):
+    silent = [row.unique().numel() == 1 for row in rewards]
+    return torch.tensor(sum(silent) / len(silent))
+
+
+def silent_share(rewards):
+    return sum(len(set(row)) == 1 for row in rewards.tolist()) / len(rewards)
+
+
+def token_log_probs(logits, actions):
+    return logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+
+def token_log_probs(logits, actions):
+    return -F.cross_entropy(logits.transpose(1, 2), actions, reduction="none")
+
+
+def token_log_probs(logits, actions):
+    return torch.distributions.Categorical(logits=logits).log_prob(actions)
+
+
+def full_entropy(log_pi):
+    return torch.distributions.Categorical(logits=log_pi).entropy()
+
+
+def full_entropy(log_pi):
+    return -torch.where(log_pi.isneginf(), 0.0, log_pi.exp() * torch.where(log_pi.isneginf(), 0.0, log_pi)).sum(-1)
+
+
+def full_entropy(log_pi):
+    return torch.special.entr(log_pi.exp()).sum(dim=-1)
+
+
+def exact_kl(log_pi, log_ref):
+    ratio = torch.where(log_pi.isneginf(), 0.0, log_pi - log_ref)
+    return (log_pi.exp() * ratio).sum(-1)
+
+
+def exact_kl(log_pi, log_ref):
+    never = log_pi.isneginf()
+    terms = F.kl_div(log_ref.masked_fill(never, 0.0), log_pi.masked_fill(never, 0.0), reduction="none", log_target=True)
+    return terms.masked_fill(never, 0.0).sum(-1)
+
+
+def exact_kl(log_pi, log_ref):
+    pi = log_pi.exp()
+    impossible = pi == 0
+    return torch.where(impossible, 0.0, pi * (log_pi.masked_fill(impossible, 0.0) - log_ref)).sum(-1)
+
+
+def token_loss(log_probs, advantages):
+    return -advantages.detach()[:, None] * log_probs
+
+
+def token_loss(log_probs, advantages):
+    with torch.no_grad():
+        spread = advantages.unsqueeze(1).expand(log_probs.shape)
+    return -(spread * log_probs)
+
+
+def token_loss(log_probs, advantages):
+    return torch.stack([-a * row for a, row in zip(advantages.detach(), log_probs, strict=True)])
+
+
+def ppo_loss(log_probs, old_log_probs, advantages):
+    ratio = (log_probs - old_log_probs.detach()).exp()
+    a = advantages[:, None]
+    return -torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
+
+
+def ppo_loss(log_probs, old_log_probs, advantages):
+    ratio, a = torch.exp(log_probs - old_log_probs.detach()), advantages.detach().unsqueeze(-1)
+    return torch.max(-ratio * a, -torch.clip(ratio, 1 - 0.2, 1 + 0.2) * a)
+
+
+def ppo_loss(log_probs, old_log_probs, advantages):
+    ratio, a = log_probs.exp() / old_log_probs.detach().exp(), advantages.view(-1, 1)
+    too_far = ((a > 0) & (ratio > 1.2)) | ((a < 0) & (ratio < 0.8))
+    return torch.where(too_far, -ratio.detach().clamp(0.8, 1.2) * a, -ratio * a)
+
+
+def sequence_weights(mask):
+    return mask / mask.sum(1, keepdim=True) / len(mask)
+
+
+def sequence_weights(mask):
+    lengths = mask.sum(dim=-1)
+    return torch.einsum("nt,n->nt", mask, 1 / (lengths * mask.shape[0]))
+
+
+def sequence_weights(mask):
+    loss = torch.zeros_like(mask, requires_grad=True)
+    mean_of_means = ((loss * mask).sum(1) / mask.sum(1)).mean()
+    return torch.autograd.grad(mean_of_means, loss)[0]
+
+
+# 06
+def leave_one_out(rewards):
+    n = rewards.shape[1]
+    return (rewards - rewards.mean(1, keepdim=True)) * n / (n - 1)
+
+
+def leave_one_out(rewards):
+    n = rewards.shape[-1]
+    return rewards - (rewards @ (torch.ones(n, n) - torch.eye(n))) / (n - 1)
+
+
+def leave_one_out(rewards):
+    result = torch.zeros_like(rewards)
+    for p in range(rewards.shape[0]):
+        for i in range(rewards.shape[1]):
+            others = [rewards[p, j] for j in range(rewards.shape[1]) if j != i]
+            result[p, i] = rewards[p, i] - sum(others) / len(others)
+    return result
+
+
+def checker(completion):
+    text = completion.text
+    digits = [int(character) for character in text if character in "0123456789"]
+    return completion.finished and len(text) == 64 and len(digits) > 0 and sum(digits) % 3 == 0
+
+
+def checker(completion):
+    import re
+
+    digits = re.findall("[0-9]", completion.text)
+    if not completion.finished or len(completion.text) != 64 or not digits:
+        return False
+    return sum(map(int, digits)) % 3 == 0
+
+
+def checker(completion):
+    total, seen = 0, False
+    for character in completion.text:
+        if character.isascii() and character.isdigit():
+            total, seen = total + ord(character) - ord("0"), True
+    return bool(completion.finished) and seen and not (len(completion.text) - 64 or total % 3)
+
+
+def end_mask(completion_ids, end_ids):
+    ends = torch.isin(completion_ids, end_ids).long()
+    return (ends.cumsum(1) - ends == 0).float()
+
+
+def end_mask(completion_ids, end_ids):
+    mask, stops = torch.zeros(completion_ids.shape), set(end_ids.tolist())
+    for i, row in enumerate(completion_ids.tolist()):
+        for t, token in enumerate(row):
+            mask[i, t] = 1.0
+            if token in stops:
+                break
+    return mask
+
+
+def end_mask(completion_ids, end_ids):
+    going = (completion_ids[..., None] != end_ids).all(-1).float()
+    return torch.cat([torch.ones_like(going[:, :1]), going[:, :-1].cumprod(1)], 1)
+
+
+def to_go(kl, mask):
+    cost = (kl * mask).detach()
+    return cost.flip(1).cumsum(1).flip(1) - cost
+
+
+def to_go(kl, mask):
+    with torch.no_grad():
+        later = torch.triu(torch.ones(kl.shape[1], kl.shape[1]), diagonal=1)
+        return (kl * mask) @ later.T
+
+
+def to_go(kl, mask):
+    kl, result = kl.detach() * mask, torch.zeros_like(mask)
+    for t in range(kl.shape[1]):
+        result[:, t] = kl[:, t + 1 :].sum(1)
+    return result
+
+
+def draw(logits, uniform, temperature):
+    ends = torch.softmax(logits / temperature, -1).cumsum(-1)
+    return (ends <= uniform.unsqueeze(-1)).sum(-1)
+
+
+def draw(logits, uniform, temperature):
+    ends = (logits / temperature).softmax(-1).cumsum(-1)
+    return torch.searchsorted(ends, uniform[:, None], right=True)[:, 0]
+
+
+def draw(logits, uniform, temperature):
+    chosen = []
+    for row, number in zip(torch.softmax(logits / temperature, dim=-1).tolist(), uniform.tolist(), strict=True):
+        end = 0.0
+        token = 0
+        while number >= (end := end + row[token]):
+            token += 1
+        chosen.append(token)
+    return torch.tensor(chosen)
+
+
+def bonus_weight(base, rewards):
+    return min(base / (rewards.var(1).mean().item() + 1e-8), 10 * base)
+
+
+def bonus_weight(base, rewards):
+    variance = (rewards.std(dim=1) ** 2).mean()
+    return (base / (variance + 1e-8)).clamp(max=10 * base)
+
+
+def bonus_weight(base, rewards):
+    import statistics
+
+    variance = statistics.fmean(statistics.variance(row) for row in rewards.tolist())
+    return base * min(1 / (variance + 1e-8), 10)
+
+
+# 07
+def wilson(successes, trials):
+    z, rate = 1.959963984540054, successes / trials
+    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
+    return centre - half, centre + half
+
+
+def wilson(successes, trials):
+    z2 = 1.959963984540054**2
+    middle, root = successes + z2 / 2, math.sqrt(z2 * (successes * (1 - successes / trials) + z2 / 4))
+    return [(middle - root) / (trials + z2), (middle + root) / (trials + z2)]
+
+
+def wilson(successes, trials):
+    z, rate = 1.959963984540054, successes / trials
+
+    def end(low, high):  # the p between low and high that is z standard errors away
+        for _ in range(100):
+            p = (low + high) / 2
+            outside = abs(rate - p) > z * math.sqrt(p * (1 - p) / trials)
+            far, near = (low, high) if abs(low - rate) > abs(high - rate) else (high, low)
+            far, near = (p, near) if outside else (far, p)
+            low, high = far, near
+        return (low + high) / 2
+
+    return (end(0.0, rate) if successes else 0.0), (end(1.0, rate) if successes < trials else 1.0)
+
+
+def floor(q, p):
+    if q <= p:
+        return 0.0
+    failing = (1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0
+    return q * math.log(q / p) + failing
+
+
+def floor(q, p):
+    q = max(q, p)
+    return sum(a * math.log(a / b) for a, b in ((q, p), (1 - q, 1 - p)) if a > 0)
+
+
+def floor(q, p):
+    if q < p:
+        return 0.0
+    ours, theirs = torch.tensor([[q, 1 - q], [p, 1 - p]], dtype=torch.float64)
+    return (torch.special.xlogy(ours, ours) - ours * theirs.log()).sum().item()
+
+
+def p_value(gained, lost):
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def p_value(gained, lost):
+    n, more = gained + lost, max(gained, lost)
+    chances = [1.0]
+    for _ in range(n):  # Pascal's triangle, coin by coin
+        chances = [a / 2 + b / 2 for a, b in zip([*chances, 0.0], [0.0, *chances], strict=True)]
+    return min(1.0, 2 * sum(chances[more:]))
+
+
+def p_value(gained, lost):
+    from itertools import accumulate
+    from operator import mul
+
+    n = gained + lost
+    counts = list(accumulate(((n - k) / (k + 1) for k in range(n)), mul, initial=1.0))  # n over 0, 1, 2, …
+    return sum(c for c in counts if c <= counts[gained] * (1 + 1e-9)) / 2**n
+
+
+# The lab
+def token_positions(mask):
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def token_positions(mask):
+    return mask.cumsum(-1) - mask
+
+
+def token_positions(mask):
+    rows = []
+    for row in mask.tolist():
+        padding = row.index(1)
+        rows.append([max(t - padding, 0) for t in range(len(row))])
+    return torch.tensor(rows)
+
+
+def scored_log_probs(logits, actions, temperature):
+    return torch.log_softmax(logits / temperature, -1).gather(-1, actions[..., None])[..., 0]
+
+
+def scored_log_probs(logits, actions, temperature):
+    scaled = logits / temperature
+    return scaled.gather(-1, actions.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
+
+
+def scored_log_probs(logits, actions, temperature):
+    nll = F.cross_entropy((logits / temperature).flatten(0, 1), actions.flatten(), reduction="none")
+    return -nll.view_as(actions)
+
+
+def masked_mean(loss, mask):
+    return (loss * mask).sum() / mask.sum()
+
+
+def masked_mean(loss, mask):
+    return torch.masked_select(loss, mask > 0).mean()
+
+
+def masked_mean(loss, mask):
+    weights = mask / mask.sum()
+    return torch.einsum("nt,nt->", weights, loss)
