@@ -94,9 +94,9 @@ def group_relative(cost: Tensor, num_generations: int) -> Tensor:
     They are zero where they have ended. Where G is 1 there are no others, and nothing is subtracted.
 
     Raises:
-        ValueError: costs that are not finite, completions that do not divide into groups.
+        ValueError: completions that do not divide into groups, a cost without time.
     """
-    cost = finite("cost", cost, 2)
+    cost = floating("cost", cost, 2)
     if num_generations < 1 or len(cost) % num_generations:
         raise ValueError(f"cost {tuple(cost.shape)} does not divide into groups of {num_generations}")
     if num_generations == 1:
