@@ -9,7 +9,15 @@ batch that contains the sample itself is *not* independent of it: it scales the 
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, check_same_shape, check_unit_interval, full_mask
+from policy_gradients.estimators.checks import (
+    check_same_shape,
+    check_unit_interval,
+    check_weights,
+    finite,
+    floating,
+    full_mask,
+    on_steps,
+)
 
 
 def leave_one_out(values: Tensor, dim: int = -1) -> Tensor:
@@ -18,12 +26,15 @@ def leave_one_out(values: Tensor, dim: int = -1) -> Tensor:
     Typical mistakes: the mean of all; dividing by n instead of n - 1; the mean over the wrong dimension.
 
     Raises:
-        ValueError: fewer than two values along `dim`, values that are not finite.
+        ValueError: fewer than two values along `dim`, values that are not finite, a dimension that is not there.
     """
-    check_finite("values", values)
+    values = finite("values", values)
+    if not -values.dim() <= dim < values.dim():
+        raise ValueError(f"dim must be a dimension of values {tuple(values.shape)}, got {dim}")
     if (size := values.shape[dim]) < 2:
         raise ValueError(f"values {tuple(values.shape)}: leaving one out needs at least 2 along dimension {dim}")
-    return (size * values.mean(dim=dim, keepdim=True) - values) / (size - 1)
+    others = (size * values.mean(dim=dim, keepdim=True) - values) / (size - 1)
+    return torch.where((values == values.narrow(dim, 0, 1)).all(dim, keepdim=True), values, others)  # no rounding there
 
 
 def running_mean(baseline: Tensor | float, rewards: Tensor, rate: float = 0.1) -> Tensor:
@@ -38,10 +49,14 @@ def running_mean(baseline: Tensor | float, rewards: Tensor, rate: float = 0.1) -
         (...), no gradient.
 
     Raises:
-        ValueError: empty or non-finite rewards, rate outside [0, 1].
+        ValueError: empty or non-finite rewards, rate outside [0, 1], a baseline that is neither one number nor one for
+            each row of rewards, or not finite.
     """
-    check_finite("rewards", rewards)
+    rewards = finite("rewards", rewards, 1)
     check_unit_interval("rate", rate)
+    baseline = finite("baseline", torch.as_tensor(baseline))
+    if baseline.dim() and baseline.shape != rewards.shape[:-1]:
+        raise ValueError(f"baseline {tuple(baseline.shape)} does not match rewards {tuple(rewards.shape)}")
     return (baseline + rate * (rewards.mean(-1) - baseline)).detach()
 
 
@@ -62,26 +77,28 @@ def optimal_baseline(scores: Tensor, returns: Tensor, probabilities: Tensor | No
         (..., parameters); zero for a parameter whose score is always zero.
 
     Raises:
-        ValueError: shapes that do not match, non-finite returns.
+        ValueError: shapes that do not match, empty or non-finite scores or returns, negative probabilities.
     """
-    check_finite("returns", returns)
+    returns, scores = finite("returns", returns, 1), finite("scores", scores, 2)
     if scores.shape[:-1] != returns.shape:
         raise ValueError(f"scores {tuple(scores.shape)} do not match returns {tuple(returns.shape)}")
     squares = scores.square()
     if probabilities is not None:
-        check_same_shape("probabilities", probabilities, "returns", returns)
+        check_weights("probabilities", probabilities, "returns", returns.shape)
         squares = squares * probabilities.unsqueeze(-1)
     weight = squares.sum(-2)
-    return torch.where(weight > 0, (squares * returns.unsqueeze(-1)).sum(-2) / weight, 0.0)
+    return torch.where(weight > 0, (squares * returns.unsqueeze(-1)).sum(-2) / weight.where(weight > 0, 1.0), 0.0)
 
 
 def value_loss(values: Tensor, returns: Tensor, mask: Tensor | None = None) -> Tensor:
     """½ E[(V(s_t) - G_t)²] over real steps, scalar: what a learned baseline minimises; no gradient through `returns`.
 
     Raises:
-        ValueError: shapes that do not match, empty or non-finite returns, an episode without steps.
+        ValueError: shapes that do not match, returns or values that are not finite on a step, an episode without
+            steps, a mask of other numbers than 0 and 1.
     """
-    check_finite("returns", returns)
+    returns, values = floating("returns", returns), floating("values", values)
     check_same_shape("values", values, "returns", returns)
     mask = full_mask(mask, "returns", returns)
+    returns, values = on_steps("returns", returns, mask), on_steps("values", values, mask)
     return 0.5 * ((values - returns.detach()).square() * mask).sum() / mask.sum()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, check_same_shape, check_unit_interval, full_mask
+from policy_gradients.estimators.checks import check_same_shape, check_unit_interval, finite, floating, full_mask, on_steps
 from policy_gradients.estimators.returns import discounts, td_errors
 
 
@@ -25,7 +25,8 @@ def shape_rewards(rewards: Tensor, potentials: Tensor, gamma: float = 1.0, mask:
         (..., time), zero on padding.
 
     Raises:
-        ValueError: shapes that do not match, empty or non-finite rewards, γ outside [0, 1].
+        ValueError: shapes that do not match, rewards or potentials that are not finite on a step, γ outside [0, 1],
+            an episode without steps, a mask of other numbers than 0 and 1.
     """
     check_same_shape("potentials", potentials, "rewards", rewards)
     return td_errors(rewards, potentials, gamma, mask)
@@ -50,14 +51,14 @@ def redistribute(returns: Tensor, shares: Tensor, gamma: float = 1.0, mask: Tens
         (..., time), zero on padding.
 
     Raises:
-        ValueError: shapes that do not match, non-finite returns, negative or all-zero shares, γ outside (0, 1].
+        ValueError: shapes that do not match, returns or shares that are not finite, negative or all-zero shares, γ
+            outside (0, 1], an episode without steps, a mask of other numbers than 0 and 1.
     """
-    check_finite("returns", returns)
-    check_finite("shares", shares)
+    returns, shares = finite("returns", returns), floating("shares", shares, 1)
     check_unit_interval("gamma", gamma)
     if returns.shape != shares.shape[:-1] or gamma == 0:
         raise ValueError(f"returns {tuple(returns.shape)} and shares {tuple(shares.shape)} do not match, or {gamma=}")
-    shares = shares * full_mask(mask, "shares", shares)
+    shares = on_steps("shares", shares, full_mask(mask, "shares", shares))
     total = shares.sum(-1, keepdim=True)
     if (shares < 0).any() or (total == 0).any():
         raise ValueError(f"shares {tuple(shares.shape)} must not be negative, nor all zero")
@@ -69,11 +70,13 @@ def with_terminal_reward(returns: Tensor, mask: Tensor) -> Tensor:
     """(...) and (..., time) → (..., time): R on the last real step, zero elsewhere, as a rule pays a completion.
 
     Raises:
-        ValueError: shapes that do not match, an episode without steps, non-finite returns.
+        ValueError: shapes that do not match, an episode without steps, empty or non-finite returns, a mask of other
+            numbers than 0 and 1.
     """
-    check_finite("returns", returns)
+    returns = finite("returns", returns)
+    mask = floating("mask", mask, 1)
     if returns.shape != mask.shape[:-1]:
         raise ValueError(f"returns {tuple(returns.shape)} do not match mask {tuple(mask.shape)}")
-    mask = full_mask(mask.to(returns.dtype), "mask", mask.to(returns.dtype))
+    mask = full_mask(mask, "returns", mask.to(returns.dtype))
     last = mask - torch.nn.functional.pad(mask[..., 1:], (0, 1))
     return returns.unsqueeze(-1) * last

@@ -19,22 +19,36 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators.checks import check_mask, floating
+
 KlEstimator = Literal["exact", "k1", "k2", "k3"]
 KlPlace = Literal["reward", "loss", "weighted_loss"]
 
 
 def k1(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
-    """-log r = log π - log π_ref of sampled actions, elementwise, in nats: unbiased, of either sign."""
+    """-log r = log π - log π_ref of sampled actions, elementwise, in nats: unbiased, of either sign.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
     return _checked(log_probs, ref_log_probs)
 
 
 def k2(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
-    """½ (log r)², elementwise: never negative, biased, and the one of the three with the right gradient as a loss."""
+    """½ (log r)², elementwise: never negative, biased, and the one of the three with the right gradient as a loss.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
     return 0.5 * _checked(log_probs, ref_log_probs) ** 2
 
 
 def k3(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
-    """r - 1 - log r, elementwise: never negative, unbiased; the divergence of GRPO (arXiv:2402.03300, eq. 4)."""
+    """r - 1 - log r, elementwise: never negative, unbiased; the divergence of GRPO (arXiv:2402.03300, eq. 4).
+
+    Raises:
+        ValueError: shapes that differ.
+    """
     log_ratio = -_checked(log_probs, ref_log_probs)
     return log_ratio.exp() - 1 - log_ratio
 
@@ -60,6 +74,8 @@ def importance_weighted(estimate: Tensor, log_probs: Tensor, old_log_probs: Tens
     Raises:
         ValueError: shapes that differ.
     """
+    estimate, log_probs = floating("estimate", estimate), floating("log_probs", log_probs)
+    old_log_probs = floating("old_log_probs", old_log_probs)
     if not estimate.shape == log_probs.shape == old_log_probs.shape:
         shapes = [tuple(x.shape) for x in (estimate, log_probs, old_log_probs)]
         raise ValueError(f"estimate, log_probs and old_log_probs must have one shape, got {shapes}")
@@ -84,11 +100,14 @@ def divergence_parts(kl: Tensor, mask: Tensor, place: KlPlace = "reward", exact:
         Two tensors (completions, time), zero on padding: the cost has no gradient, the term does.
 
     Raises:
-        ValueError: shapes that differ, unknown place.
+        ValueError: shapes that differ, unknown place, a mask of other numbers than 0 and 1.
     """
+    kl = floating("kl", kl)
+    if kl.dim() != 2:
+        raise ValueError(f"kl must have shape (completions, time), got {tuple(kl.shape)}")
     if kl.shape != mask.shape:
         raise ValueError(f"kl {tuple(kl.shape)} and mask {tuple(mask.shape)} differ")
-    kl = kl * mask
+    kl = torch.where(check_mask(mask, "kl", kl) > 0, kl, 0.0)
     nothing = torch.zeros_like(kl)
     if place in ("loss", "weighted_loss"):
         return nothing, kl
@@ -101,6 +120,7 @@ def divergence_parts(kl: Tensor, mask: Tensor, place: KlPlace = "reward", exact:
 
 def _checked(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     """log π - log π_ref; the reference never learns."""
+    log_probs, ref_log_probs = floating("log_probs", log_probs), floating("ref_log_probs", ref_log_probs)
     if log_probs.shape != ref_log_probs.shape:
         raise ValueError(f"log_probs {tuple(log_probs.shape)} and ref_log_probs {tuple(ref_log_probs.shape)} differ")
     return log_probs - ref_log_probs.detach()

@@ -7,7 +7,7 @@ variance grows as β → 1, and 1/(1 - β) has to be about the mixing time of th
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, check_unit_interval
+from policy_gradients.estimators.checks import check_unit_interval, finite
 
 
 def eligibility_traces(scores: Tensor, beta: float) -> Tensor:
@@ -26,7 +26,7 @@ def eligibility_traces(scores: Tensor, beta: float) -> Tensor:
     Raises:
         ValueError: β outside [0, 1], empty or non-finite scores.
     """
-    check_finite("scores", scores)
+    scores = finite("scores", scores, 2)
     check_unit_interval("beta", beta)
     traces, trace = [], torch.zeros_like(scores[..., 0, :])
     for score in scores.unbind(-2):
@@ -56,7 +56,7 @@ def gpomdp(scores: Tensor, rewards: Tensor, beta: float) -> Tensor:
     Raises:
         ValueError: shapes that do not match, β outside [0, 1], empty or non-finite input.
     """
-    check_finite("rewards", rewards)
+    rewards, scores = finite("rewards", rewards, 1), finite("scores", scores, 2)
     if scores.shape[:-1] != rewards.shape:
         raise ValueError(f"scores {tuple(scores.shape)} do not match rewards {tuple(rewards.shape)}")
-    return torch.einsum("...tp,...t->...p", eligibility_traces(scores, beta), rewards) / rewards.shape[-1]
+    return torch.einsum("...tp,...t->...p", eligibility_traces(scores, beta), rewards.to(scores.dtype)) / rewards.shape[-1]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, check_same_shape, full_mask
+from policy_gradients.estimators.checks import check_positive, check_same_shape, finite, floating, full_mask, on_steps
 
 Scope = Literal["trajectory", "prefix", "step"]
 
@@ -42,12 +42,14 @@ def importance_weights(
         (...) for ``trajectory``, (..., time) else, zero on padding.
 
     Raises:
-        ValueError: shapes that do not match, non-finite log-probabilities, clip ≤ 0, unknown scope.
+        ValueError: shapes that do not match, log-probabilities that are not finite on a step, clip ≤ 0, unknown scope,
+            an episode without steps, a mask of other numbers than 0 and 1.
     """
-    check_finite("log_probs", log_probs)
-    check_finite("old_log_probs", old_log_probs)
+    log_probs, old_log_probs = floating("log_probs", log_probs), floating("old_log_probs", old_log_probs)
     check_same_shape("old_log_probs", old_log_probs, "log_probs", log_probs)
     mask = full_mask(mask, "log_probs", log_probs)
+    log_probs = on_steps("log_probs", log_probs, mask)
+    old_log_probs = on_steps("old_log_probs", old_log_probs, mask)
     log_ratios = (log_probs - old_log_probs.detach()) * mask
     if per == "trajectory":
         weights = log_ratios.sum(-1).exp()
@@ -59,8 +61,7 @@ def importance_weights(
         raise ValueError(f"per must be 'trajectory', 'prefix' or 'step', got {per!r}")
     if clip is None:
         return weights
-    if clip <= 0:
-        raise ValueError(f"clip must be positive, got {clip}")
+    check_positive("clip", clip)
     return weights.clamp(max=clip)
 
 
@@ -73,7 +74,7 @@ def self_normalized(weights: Tensor) -> Tensor:
     Raises:
         ValueError: empty, non-finite or negative weights, or weights that are all zero.
     """
-    check_finite("weights", weights)
+    weights = finite("weights", weights, 1)
     if (weights < 0).any() or (weights.sum(-1) == 0).any():
         raise ValueError(f"weights {tuple(weights.shape)} must not be negative, nor all zero")
     return weights / weights.mean(-1, keepdim=True)
@@ -87,5 +88,5 @@ def effective_sample_size(weights: Tensor) -> Tensor:
     Raises:
         ValueError: as `self_normalized`.
     """
-    weights = self_normalized(weights.detach())
+    weights = self_normalized(finite("weights", weights, 1).detach())
     return weights.shape[-1] ** 2 / weights.square().sum(-1)

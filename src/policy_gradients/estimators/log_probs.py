@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators.checks import check_choices, check_same_shape, check_tensor, floating
+
 
 def log_probs_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """log π(a) of the given actions and the full-softmax entropy -Σ_a π(a) log π(a), both differentiable.
@@ -13,24 +15,39 @@ def log_probs_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tens
     its gradient is exactly zero (the score function has mean zero).
 
     Args:
-        logits: shape (..., actions), already divided by the sampling temperature.
+        logits: shape (..., actions), already divided by the sampling temperature; -inf for actions that are ruled out,
+            which then count nothing, in values and in gradients.
         actions: whole numbers, shape (...).
 
     Returns:
         log-probabilities and entropies in nats, each of shape (...), float32 or wider.
 
     Raises:
-        ValueError: shapes that do not match.
+        ValueError: shapes that do not match, logits that are NaN or +inf, no action that is not ruled out, actions
+            that are not whole numbers below the number of actions.
     """
+    logits = floating("logits", logits, 1)
+    check_tensor("actions", actions)
     if logits.shape[:-1] != actions.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and actions {tuple(actions.shape)} do not match")
+    check_choices("actions", actions, logits.shape[-1])
+    if (logits.isnan() | logits.isposinf()).any():
+        raise ValueError(f"logits {tuple(logits.shape)} must not hold NaN or +inf")
+    if logits.isneginf().all(-1).any():
+        raise ValueError(f"logits {tuple(logits.shape)}: every action is ruled out (-inf) in some state")
     log_pi = torch.log_softmax(_wide(logits), dim=-1)
-    return log_pi.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy(log_pi)
+    return log_pi.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1), entropy(log_pi)
 
 
 def entropy(log_pi: Tensor) -> Tensor:
-    """H(π) = -Σ_a π(a) log π(a) in nats; `log_pi` of shape (..., actions) is normalised, -inf allowed."""
-    return -torch.where(log_pi.isneginf(), 0.0, log_pi.exp() * log_pi).sum(dim=-1)
+    """H(π) = -Σ_a π(a) log π(a) in nats; `log_pi` of shape (..., actions) is normalised, -inf allowed.
+
+    Raises:
+        ValueError: no tensor of shape (..., actions).
+    """
+    log_pi = floating("log_pi", log_pi, 1)
+    # filled before the product: 0 · (-inf) is NaN in the gradient, also where it is not taken
+    return -(log_pi.exp() * log_pi.masked_fill(log_pi.isneginf(), 0.0)).sum(dim=-1)
 
 
 def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
@@ -38,8 +55,14 @@ def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
 
     Summed along a sampled completion it estimates the divergence of whole completions without bias (the chain rule),
     and with less variance than log-ratios of the sampled tokens, because each step is an expectation, not a sample.
+    Actions that π rules out (-inf) count nothing, in values and gradients; where π_ref alone rules one out it is +inf.
+
+    Raises:
+        ValueError: shapes that differ, no dimension of actions.
     """
-    return torch.where(log_pi.isneginf(), 0.0, log_pi.exp() * (log_pi - log_ref)).sum(dim=-1)
+    log_pi, log_ref = floating("log_pi", log_pi, 1), floating("log_ref", log_ref, 1)
+    check_same_shape("log_ref", log_ref, "log_pi", log_pi)
+    return (log_pi.exp() * (log_pi - log_ref).masked_fill(log_pi.isneginf(), 0.0)).sum(dim=-1)
 
 
 def expected_value(log_pi: Tensor, action_values: Tensor) -> Tensor:
@@ -52,11 +75,12 @@ def expected_value(log_pi: Tensor, action_values: Tensor) -> Tensor:
     needed, for Σ_a ∇π(a|s) b = 0; the mean is taken off Q all the same, to keep rounding small.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ, no dimension of actions.
     """
+    log_pi, action_values = floating("log_pi", log_pi, 1), floating("action_values", action_values)
     if log_pi.shape != action_values.shape:
         raise ValueError(f"log_pi {tuple(log_pi.shape)} and action_values {tuple(action_values.shape)} differ")
-    pi, action_values = log_pi.exp(), action_values.detach()
+    pi, action_values = log_pi.exp(), action_values.detach().masked_fill(log_pi.isneginf(), 0.0)
     mean = (pi.detach() * action_values).sum(-1, keepdim=True)
     return (pi * (action_values - mean)).sum(-1) + mean.squeeze(-1)
 
@@ -75,8 +99,10 @@ def gaussian_log_probs_and_entropy(mean: Tensor, scale_tril: Tensor, actions: Te
         log densities and entropies in nats, each (...).
 
     Raises:
-        ValueError: shapes that do not match.
+        ValueError: shapes that do not match, a diagonal of L that is not positive.
     """
+    mean, actions = floating("mean", mean, 1), floating("actions", actions)
+    scale_tril = _factor("scale_tril", scale_tril)
     size = mean.shape[-1]
     if actions.shape != mean.shape or scale_tril.shape[-2:] != (size, size):
         raise ValueError(
@@ -90,12 +116,31 @@ def gaussian_log_probs_and_entropy(mean: Tensor, scale_tril: Tensor, actions: Te
 
 
 def gaussian_kl(mean: Tensor, scale_tril: Tensor, ref_mean: Tensor, ref_scale_tril: Tensor) -> Tensor:
-    """KL(N(μ, LLᵀ) ‖ N(μ_ref, L_ref L_refᵀ)) in nats, exact: (..., k) and (..., k, k), which broadcast → (...)."""
+    """KL(N(μ, LLᵀ) ‖ N(μ_ref, L_ref L_refᵀ)) in nats, exact: (..., k) and (..., k, k), which broadcast → (...).
+
+    Raises:
+        ValueError: sizes k that differ, a diagonal of L or L_ref that is not positive.
+    """
+    mean, ref_mean = floating("mean", mean, 1), floating("ref_mean", ref_mean, 1)
+    scale_tril, ref_scale_tril = _factor("scale_tril", scale_tril), _factor("ref_scale_tril", ref_scale_tril)
+    named = {"ref_mean": ref_mean, "scale_tril": scale_tril, "ref_scale_tril": ref_scale_tril}
+    for name, x in named.items():
+        if x.shape[-1] != mean.shape[-1]:
+            raise ValueError(f"{name} {tuple(x.shape)} and mean {tuple(mean.shape)} must have the same size k")
     shift = (ref_mean - mean).unsqueeze(-1)
     moved = torch.linalg.solve_triangular(ref_scale_tril, shift, upper=False).square().sum((-2, -1))
     spread = torch.linalg.solve_triangular(ref_scale_tril, scale_tril, upper=False).square().sum((-2, -1))
     log_det = (ref_scale_tril.diagonal(dim1=-2, dim2=-1).log() - scale_tril.diagonal(dim1=-2, dim2=-1).log()).sum(-1)
     return 0.5 * (moved + spread - mean.shape[-1]) + log_det
+
+
+def _factor(name: str, scale_tril: Tensor) -> Tensor:
+    scale_tril = floating(name, scale_tril, 2)
+    if scale_tril.shape[-1] != scale_tril.shape[-2]:
+        raise ValueError(f"{name} {tuple(scale_tril.shape)} must be square: (..., k, k)")
+    if not (scale_tril.diagonal(dim1=-2, dim2=-1) > 0).all():
+        raise ValueError(f"{name} {tuple(scale_tril.shape)} must have a positive diagonal")
+    return scale_tril
 
 
 def _wide(x: Tensor) -> Tensor:

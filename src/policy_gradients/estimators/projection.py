@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators.checks import check_same_shape, floating
+
 
 def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> Tensor:
     """log q of q(a) ∝ π_ref(a) exp(Q(a)/η): of all policies the one with the highest Σ_a q(a) Q(a) - η KL(q ‖ π_ref).
@@ -22,11 +24,12 @@ def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> T
         (…, actions), normalised.
 
     Raises:
-        ValueError: shapes that differ, or a temperature that is not above 0.
+        ValueError: shapes that differ, no dimension of actions, or a temperature that is not above 0.
     """
+    log_ref, action_values = floating("log_ref", log_ref, 1), floating("action_values", action_values)
     if log_ref.shape != action_values.shape:
         raise ValueError(f"log_ref {tuple(log_ref.shape)} and action_values {tuple(action_values.shape)} differ")
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
     return torch.log_softmax(log_ref + action_values / temperature, dim=-1)
 
@@ -39,7 +42,12 @@ def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:
 
     Args:
         log_pi: (…, actions), with gradient.
-        log_target: (…, actions), fixed.
+        log_target: (…, actions), fixed; -inf for actions that it rules out, which then count nothing.
+
+    Raises:
+        ValueError: shapes that differ, no dimension of actions.
     """
-    log_target = log_target.detach()
-    return (log_target.exp() * (log_target - log_pi)).sum(-1)
+    log_pi, log_target = floating("log_pi", log_pi, 1), floating("log_target", log_target).detach()
+    check_same_shape("log_target", log_target, "log_pi", log_pi)
+    # filled before the product: 0 · (-inf) is NaN
+    return (log_target.exp() * (log_target - log_pi).masked_fill(log_target.isneginf(), 0.0)).sum(-1)

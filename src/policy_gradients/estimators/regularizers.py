@@ -1,10 +1,20 @@
 """The weights of the entropy bonus and of the divergence from the reference."""
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators.checks import (
+    check_mask,
+    check_not_negative,
+    check_positive,
+    check_tensor,
+    finite,
+    floating,
+    on_steps,
+)
 from policy_gradients.estimators.returns import reverse_cumsum
 
 EntropySchedule = Literal["constant", "inverse_variance", "variance", "target"]
@@ -21,20 +31,23 @@ def entropy_weight(
     unbounded: the weight is capped at cap · base.
 
     Raises:
-        ValueError: negative base or cap, unknown schedule, rewards that are not (prompts, G ≥ 2).
+        ValueError: unknown schedule, negative base, cap or epsilon not positive, rewards that are not finite or not
+            (prompts, G ≥ 2), where the schedule asks for them.
     """
-    if base < 0 or cap <= 0:
-        raise ValueError(f"base must be ≥ 0 and cap > 0, got {base} and {cap}")
+    if schedule not in (known := get_args(EntropySchedule)):
+        raise ValueError(f"schedule must be one of {', '.join(map(repr, known))}, got {schedule!r}")
+    check_not_negative("base", base)
+    check_positive("cap", cap)
+    check_positive("epsilon", epsilon)
     if schedule in ("constant", "target") or base == 0:
         return base  # with ``target`` it is where `target_entropy_weight` starts
+    check_tensor("rewards", rewards)
     if rewards.ndim != 2 or rewards.shape[1] < 2:
         raise ValueError(f"rewards must have shape (prompts, G ≥ 2), got {tuple(rewards.shape)}")
-    variance = torch.var(rewards, dim=1).mean().item()
+    variance = torch.var(finite("rewards", rewards), dim=1).mean().item()
     if schedule == "inverse_variance":
         return min(base / (variance + epsilon), cap * base)
-    if schedule == "variance":
-        return min(base * variance, cap * base)
-    raise ValueError(f"schedule must be 'constant', 'inverse_variance', 'variance' or 'target', got {schedule!r}")
+    return min(base * variance, cap * base)
 
 
 def target_entropy_weight(weight: float, entropy: float, target: float, rate: float, cap: float) -> float:
@@ -51,9 +64,11 @@ def target_entropy_weight(weight: float, entropy: float, target: float, rate: fl
         cap: the weight's largest value.
 
     Raises:
-        ValueError: a negative target, rate or cap.
+        ValueError: a negative target, rate or cap; a weight or an entropy that is not finite.
     """
-    if min(target, rate, cap) < 0:
+    if not (math.isfinite(weight) and math.isfinite(entropy)):
+        raise ValueError(f"weight and entropy must be finite, got {weight} and {entropy}")
+    if not (target >= 0 and rate >= 0 and cap >= 0):
         raise ValueError(f"target, rate and cap must not be negative, got {target}, {rate} and {cap}")
     return min(max(weight + rate * (target - entropy), 0.0), cap)
 
@@ -64,8 +79,12 @@ def divergence_to_go(kl: Tensor, mask: Tensor) -> Tensor:
     The divergence of whole completions is E[Σ_t KL_t(s_t)], and its gradient has two parts (product rule):
     E[Σ_t ∇KL_t(s_t)], and E[Σ_t ∇log π(a_t|s_t) Σ_{k>t} KL_k(s_k)], for the states that an action leads to. The first
     is the gradient of the exact KL put into the loss; the second is a policy gradient with this function as its cost.
+
+    Raises:
+        ValueError: shapes that differ, a mask of other numbers than 0 and 1, a divergence that is not finite on a token.
     """
-    kl = (kl * mask).detach()
+    kl = floating("kl", kl, 1)
+    kl = on_steps("kl", kl, check_mask(mask, "kl", kl)).detach()
     return reverse_cumsum(kl) - kl
 
 
@@ -75,8 +94,9 @@ def group_relative(cost: Tensor, num_generations: int) -> Tensor:
     They are zero where they have ended. Where G is 1 there are no others, and nothing is subtracted.
 
     Raises:
-        ValueError: completions that do not divide into groups.
+        ValueError: completions that do not divide into groups, a cost without time.
     """
+    cost = floating("cost", cost, 2)
     if num_generations < 1 or len(cost) % num_generations:
         raise ValueError(f"cost {tuple(cost.shape)} does not divide into groups of {num_generations}")
     if num_generations == 1:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, full_mask
+from policy_gradients.estimators.checks import check_finite, check_tensor, floating, full_mask, on_steps
 
 
 def score_vectors(log_prob: Callable[[Tensor], Tensor], theta: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
@@ -24,15 +24,20 @@ def score_vectors(log_prob: Callable[[Tensor], Tensor], theta: Tensor, shape: to
         (*shape, parameters), no gradient.
 
     Raises:
-        ValueError: `shape` does not begin with theta's leading dimensions.
+        ValueError: `shape` does not begin with theta's leading dimensions, theta is empty or not finite, log-probs of
+            another shape.
     """
+    check_finite("theta", theta, 1)
     copies = theta.shape[:-1]
     if tuple(shape[: len(copies)]) != tuple(copies):
         raise ValueError(f"shape {tuple(shape)} must begin with the leading dimensions of theta {tuple(theta.shape)}")
     own = theta.detach().reshape(*copies, *[1] * (len(shape) - len(copies)), -1).expand(*shape, -1)
     own = own.clone().requires_grad_()
     with torch.enable_grad():
-        return torch.autograd.grad(log_prob(own).sum(), own)[0]
+        log_probs = log_prob(own)
+        if log_probs.shape != torch.Size(shape):
+            raise ValueError(f"log_prob must return shape {tuple(shape)}, got {tuple(log_probs.shape)}")
+        return torch.autograd.grad(log_probs.sum(), own)[0]
 
 
 def score_gradient(scores: Tensor, advantages: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -50,14 +55,17 @@ def score_gradient(scores: Tensor, advantages: Tensor, mask: Tensor | None = Non
         (..., parameters).
 
     Raises:
-        ValueError: shapes that do not match, empty or non-finite advantages.
+        ValueError: shapes that do not match, advantages that are empty or not finite on a step, a mask of other numbers
+            than 0 and 1.
     """
-    check_finite("advantages", advantages)
+    check_tensor("scores", scores, 3)
+    advantages = floating("advantages", advantages)
     steps = scores.shape[:-1]
     if advantages.shape == steps[:-1]:
         advantages = advantages.unsqueeze(-1).expand(steps)
     if advantages.shape != steps:
         raise ValueError(f"advantages {tuple(advantages.shape)} do not match scores {tuple(scores.shape)}")
-    if mask is not None:
-        advantages = advantages * full_mask(mask, "advantages", advantages)
+    mask = full_mask(mask, "advantages", advantages)
+    advantages = on_steps("advantages", advantages, mask)
+    scores = torch.where(mask.unsqueeze(-1) > 0, scores, 0.0)
     return torch.einsum("...ntp,...nt->...p", scores, advantages.to(scores.dtype)) / steps[-2]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators.checks import check_choices, check_mask, check_tensor, finite, floating
+
 
 class StateValues:
     """V(s) = mean return of the episodes from s on; no network.
@@ -35,14 +37,22 @@ class StateValues:
             returns: (episodes, time): the reward less what the steps from this one on cost.
 
         Raises:
-            ValueError: shapes that do not match.
+            ValueError: shapes that do not match, states that are not whole numbers below `num_states`, returns that are
+                not finite on an action, a mask of other numbers than 0 and 1.
         """
+        for name, x in (("states", states), ("mask", mask), ("returns", returns)):
+            check_tensor(name, x)
         if not states.shape == mask.shape == returns.shape:
             shapes = [tuple(x.shape) for x in (states, mask, returns)]
             raise ValueError(f"states, mask and returns do not match: {shapes}")
+        returns = floating("returns", returns)
+        acted = check_mask(mask, "returns", returns) > 0
+        check_choices("states", states[acted], len(self.counts))
+        visited, found = states[acted].long(), returns[acted].to(self.sums)
+        if not torch.isfinite(found).all():
+            raise ValueError(f"returns {tuple(returns.shape)} must be finite on every action")
         self.counts *= self.memory
         self.sums *= self.memory
-        visited, found = states[mask.bool()], returns[mask.bool()].to(self.sums)
         self.counts.index_add_(0, visited, torch.ones_like(found))
         self.sums.index_add_(0, visited, found)
 
@@ -53,5 +63,11 @@ class StateValues:
 
         Args:
             ended: (states,), what it earns to end in each.
+
+        Raises:
+            ValueError: another shape, or not finite.
         """
+        ended = finite("ended", ended)
+        if ended.shape != self.counts.shape:
+            raise ValueError(f"ended must have shape {tuple(self.counts.shape)}, got {tuple(ended.shape)}")
         return (self.sums + ended) / (self.counts + 1)

@@ -32,7 +32,7 @@ class Trajectories:
     @property
     def returns(self) -> Tensor:
         """Σ_t r_t of each episode, undiscounted, (..., episodes)."""
-        return (self.rewards * self.mask).sum(-1)
+        return torch.where(self.mask > 0, self.rewards, 0).sum(-1)
 
     @property
     def lengths(self) -> Tensor:
@@ -45,7 +45,11 @@ class Trajectories:
         return Trajectories(**{name: None if v is None else v[index] for name, v in values.items()})
 
     def with_scores(self, scores: Tensor) -> "Trajectories":
-        """The same with scores of shape (..., episodes, time, parameters); those on padding are set to zero."""
+        """The same with scores of shape (..., episodes, time, parameters); those on padding are set to zero.
+
+        Raises:
+            ValueError: scores that do not match the mask.
+        """
         if scores.shape[:-1] != self.mask.shape:
             raise ValueError(f"scores {tuple(scores.shape)} do not match mask {tuple(self.mask.shape)}")
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators.checks import check_choices, check_tensor, check_weights, finite
+
 
 class TransitionValues:
     """V(s) = Σ_k P(k | s) V(after(s, k)) + P(end | s) R(s), swept backwards; no returns, no network.
@@ -24,9 +26,13 @@ class TransitionValues:
     """
 
     def __init__(self, after: Tensor, horizon: int, memory: float = 0.8):
-        """Raises ValueError unless horizon ≥ 1 and 0 ≤ memory < 1."""
+        """Raises ValueError unless horizon ≥ 1, 0 ≤ memory < 1 and `after` holds states, (states, kinds)."""
         if horizon < 1 or not 0 <= memory < 1:
             raise ValueError(f"need horizon ≥ 1 and 0 ≤ memory < 1, got {horizon} and {memory}")
+        check_tensor("after", after)
+        if after.dim() != 2:
+            raise ValueError(f"after must have shape (states, kinds), got {tuple(after.shape)}")
+        check_choices("after", after, len(after))
         self.after, self.horizon, self.memory = after, horizon, memory
         states, kinds = after.shape
         self.counts = torch.zeros(states)
@@ -40,10 +46,17 @@ class TransitionValues:
             kind_probs: (visits, kinds + 1), rows that sum to 1.
 
         Raises:
-            ValueError: shapes that do not match.
+            ValueError: shapes that do not match, states that are not whole numbers below their count, chances that are
+                negative or not finite.
         """
+        check_choices("states", states, len(self.counts))
+        check_tensor("kind_probs", kind_probs)
+        if states.dim() != 1:
+            raise ValueError(f"states must have shape (visits,), got {tuple(states.shape)}")
         if kind_probs.shape != (len(states), self.sums.shape[1]):
             raise ValueError(f"need kind_probs {(len(states), self.sums.shape[1])}, got {tuple(kind_probs.shape)}")
+        if len(states):
+            check_weights("kind_probs", kind_probs, "states", kind_probs.shape)
         self.counts *= self.memory
         self.sums *= self.memory
         self.counts.index_add_(0, states, torch.ones(len(states)))
@@ -54,7 +67,13 @@ class TransitionValues:
 
         Args:
             ended: (states,), what it earns to end in each.
+
+        Raises:
+            ValueError: another shape, or not finite.
         """
+        ended = finite("ended", ended)
+        if ended.shape != self.counts.shape:
+            raise ValueError(f"ended must have shape {tuple(self.counts.shape)}, got {tuple(ended.shape)}")
         chances = self.sums.clone()
         chances[:, -1] += 1
         chances /= (self.counts + 1).unsqueeze(1)
