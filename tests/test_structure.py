@@ -1,10 +1,13 @@
 """The rooms of the package import in one direction only, so that each can be read, and run, without those below it."""
 
 import ast
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
+
+from policy_gradients.training.loop import train_step
 
 PACKAGE = Path(__file__).parents[1] / "src" / "policy_gradients"
 ROOMS = {
@@ -68,3 +71,47 @@ def test_the_package_itself_imports_no_room():
 def test_estimators_need_torch_alone(file: Path):
     known = {"torch", "policy_gradients", *sys.stdlib_module_names}
     assert not {name for name in imports_of(file) if name.partition(".")[0] not in known}
+
+
+def modules() -> dict[str, set[str]]:
+    """Each module of the package, with the modules of the package that it imports."""
+    files = {
+        ".".join(["policy_gradients", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): file
+        for file in PACKAGE.glob("**/*.py")
+    }
+    found = {}
+    for name, file in files.items():
+        names = imports_of(file)
+        found[name] = {other for other in files if other != name and (other in names or _from(other, names))} - {
+            "policy_gradients"
+        }
+    return found
+
+
+def _from(module: str, names: set[str]) -> bool:
+    return any(name.rpartition(".")[0] == module for name in names)
+
+
+def test_no_module_imports_itself_by_a_detour():
+    """Nor under TYPE_CHECKING: who needs another's types to be read is not apart from it."""
+    graph, done = modules(), set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                walk(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        if ".training" in name or ".language" in name or ".estimators" in name or ".evaluation" in name:
+            walk(name, ())
+    assert not [file for file in PACKAGE.glob("**/*.py") if "TYPE_CHECKING" in file.read_text(encoding="utf-8")]
+
+
+def test_the_step_reads_like_the_lesson():
+    """The five steps, in order, on one page."""
+    source = inspect.getsource(train_step)
+    assert len(source.splitlines()) <= 30
+    marks = [source.index(f"# {step}") for step in ("1 rollout", "2 reward", "3 advantage", "4 log-prob, 5 loss")]
+    assert marks == sorted(marks)
