@@ -1,4 +1,4 @@
-"""What users hand over first: 0/1 rewards, masked actions, padding that holds NaN, equal rewards, shapes that broadcast."""
+"""What users hand over first: 0/1 rewards, masked actions, NaN on padding, equal rewards, shapes that broadcast."""
 
 import math
 
