@@ -72,7 +72,7 @@ site: $(VENV)/.site ## build the course as a searchable site, from the outputs a
 	$(BIN)/python tools/links.py build/site
 
 clean: ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) build dist docs/notebooks src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/notebooks docs/api src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # torch goes first, so that TORCH_INDEX serves it and its needs alone; the constraints then keep pip from replacing it.

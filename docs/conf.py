@@ -9,6 +9,10 @@ from pathlib import Path
 import nbformat
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from api_pages import write_api  # noqa: E402
+
 NOTEBOOKS = HERE / "notebooks"  # copies, made at every build; git ignores them
 
 project = "Policy gradients, executed"
@@ -65,3 +69,4 @@ def copy_notebooks(source: Path) -> None:
 
 
 copy_notebooks(HERE.parent / "notebooks")
+write_api(HERE.parent / "src" / "policy_gradients" / "estimators", HERE / "api")

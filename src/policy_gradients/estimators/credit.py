@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_same_shape, check_unit_interval, finite, floating, full_mask, on_steps
+from policy_gradients.estimators.checks import (
+    check_same_shape,
+    check_unit_interval,
+    finite,
+    floating,
+    full_mask,
+    on_steps,
+)
 from policy_gradients.estimators.returns import discounts, td_errors
 
 

@@ -59,4 +59,6 @@ def gpomdp(scores: Tensor, rewards: Tensor, beta: float) -> Tensor:
     rewards, scores = finite("rewards", rewards, 1), finite("scores", scores, 2)
     if scores.shape[:-1] != rewards.shape:
         raise ValueError(f"scores {tuple(scores.shape)} do not match rewards {tuple(rewards.shape)}")
-    return torch.einsum("...tp,...t->...p", eligibility_traces(scores, beta), rewards.to(scores.dtype)) / rewards.shape[-1]
+    return (
+        torch.einsum("...tp,...t->...p", eligibility_traces(scores, beta), rewards.to(scores.dtype)) / rewards.shape[-1]
+    )

@@ -18,7 +18,7 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 
 
 def masked_var(values: Tensor, mask: Tensor, dim: int | None = None, correction: int = 1) -> Tensor:
-    """Variance over the steps: Σ (x - mean)² / (n - correction), shaped as `masked_mean`; exactly 0 where all are equal.
+    """Variance over the steps: Σ (x - mean)² / (n - correction), shaped as `masked_mean`; 0 where all are equal.
 
     Raises:
         ValueError: as `masked_mean`; not more than `correction` steps, a negative correction.

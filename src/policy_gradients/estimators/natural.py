@@ -9,7 +9,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, check_same_shape
+from policy_gradients.estimators.checks import (
+    check_finite,
+    check_not_negative,
+    check_positive,
+    check_same_shape,
+    check_weights,
+    finite,
+    floating,
+)
 
 
 def fisher_matrix(scores: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -25,23 +33,33 @@ def fisher_matrix(scores: Tensor, weights: Tensor | None = None) -> Tensor:
         (..., parameters, parameters), positive semidefinite; for softmax policies singular.
 
     Raises:
-        ValueError: shapes that do not match, empty or non-finite scores.
+        ValueError: shapes that do not match, scores empty or not finite where their weight is above 0, negative
+            weights.
     """
-    return torch.einsum("...np,...nq->...pq", _weighted(scores, weights), scores)
+    scores, weighted = _weighted(scores, weights)
+    return torch.einsum("...np,...nq->...pq", weighted, scores)
 
 
 def fisher_vector_product(scores: Tensor, vector: Tensor, weights: Tensor | None = None) -> Tensor:
     """F v = E[ψ (ψᵀ v)] without ever forming F: (..., samples, parameters), (..., parameters) → (..., parameters).
 
     Raises:
-        ValueError: as `fisher_matrix`.
+        ValueError: as `fisher_matrix`; a vector of another shape, or not finite.
     """
+    scores, weighted = _weighted(scores, weights)
+    vector = finite("vector", vector, 1)
+    if vector.shape != (*scores.shape[:-2], scores.shape[-1]):
+        raise ValueError(f"vector {tuple(vector.shape)} does not match scores {tuple(scores.shape)}")
     along = torch.einsum("...np,...p->...n", scores, vector)
-    return torch.einsum("...np,...n->...p", _weighted(scores, weights), along)
+    return torch.einsum("...np,...n->...p", weighted, along)
 
 
 def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> Tensor:
     """(F + damping · I)⁻¹ g; with damping 0 the pseudo-inverse, since F of a softmax policy has no inverse.
+
+    It is computed in float64 and returned in the gradient's dtype. Without damping, eigenvalues below 3 · size · ε of
+    the largest count as zero, with ε the rounding unit of the dtype that F came in (float32: 1.2e-7): smaller ones are
+    what rounding made of a zero, and their inverses would drown the rest.
 
     Typical mistakes: F g instead of F⁻¹ g; √F⁻¹; a plain inverse of a singular F.
 
@@ -53,17 +71,17 @@ def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> 
     Raises:
         ValueError: shapes that do not match, non-finite input, negative damping.
     """
-    check_finite("gradient", gradient)
-    check_finite("fisher", fisher)
+    gradient, fisher = finite("gradient", gradient, 1), finite("fisher", fisher, 2)
     size = gradient.shape[-1]
     if fisher.shape != (*gradient.shape, size):
         raise ValueError(f"fisher {tuple(fisher.shape)} does not match gradient {tuple(gradient.shape)}")
-    if damping < 0:
-        raise ValueError(f"damping must not be negative, got {damping}")
+    check_not_negative("damping", damping)
+    wide, vector = fisher.double(), gradient.double().unsqueeze(-1)
     if damping == 0:
-        return (torch.linalg.pinv(fisher, hermitian=True) @ gradient.unsqueeze(-1)).squeeze(-1)
-    identity = torch.eye(size, dtype=fisher.dtype, device=fisher.device)
-    return torch.linalg.solve(fisher + damping * identity, gradient)
+        cut = 3 * size * torch.finfo(fisher.dtype).eps
+        return (torch.linalg.pinv(wide, hermitian=True, rtol=cut) @ vector).squeeze(-1).to(gradient.dtype)
+    identity = torch.eye(size, dtype=wide.dtype, device=wide.device)
+    return torch.linalg.solve(wide + damping * identity, vector).squeeze(-1).to(gradient.dtype)
 
 
 def conjugate_gradient(
@@ -74,33 +92,50 @@ def conjugate_gradient(
     In exact arithmetic it takes as many iterations as A has different eigenvalues; the first few give most of it. TRPO
     (Schulman et al. 2015, arXiv:1502.05477, appendix C) uses 10. Damping is added by the caller: v ↦ F v + damping · v.
 
+    A may be singular, as the Fisher matrix of a softmax policy is: x is then the pseudo-inverse's answer. What rounding
+    leaves along a direction without curvature must not be divided by that curvature, so it stops for good where the
+    residual is at rounding, or where a direction's curvature is at most 10 rounding units of the largest stretch of A
+    seen so far, and it returns the x with the smallest residual.
+
     Args:
         product: v ↦ A v, (..., parameters) → (..., parameters).
         gradient: (..., parameters).
         iterations: at most so many.
-        tolerance: a residual whose norm is this many times smaller than that of g is small enough.
+        tolerance: a residual whose norm is at most this share of that of g is small enough; 10 rounding units of the
+            dtype (float32: 1.2e-6) where that is more.
 
     Raises:
-        ValueError: a non-finite gradient, iterations < 1.
+        ValueError: an empty or non-finite gradient, iterations < 1, a negative tolerance, a product of another shape.
     """
-    check_finite("gradient", gradient)
+    gradient = finite("gradient", gradient, 1)
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")
-    x, residual = torch.zeros_like(gradient), gradient
+    check_not_negative("tolerance", tolerance)
+    rounding = torch.finfo(gradient.dtype).eps
+    # by its own length, so that squares neither vanish nor overflow
+    length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+    residual = gradient / length.where(length > 0, 1.0)
+    x = best = torch.zeros_like(gradient)
     direction, size = residual, (residual * residual).sum(-1, keepdim=True)
-    enough = tolerance**2 * size
+    least, stretch, going = size, torch.zeros_like(size), torch.ones_like(size, dtype=torch.bool)
+    enough = max(tolerance, 10 * rounding) ** 2
     for _ in range(iterations):
-        going = size > enough  # per leading dimension: those that are done stand still
+        going = going & (size > enough)  # per leading dimension: those that are done stand still
         if not going.any():
             break
         moved = product(direction)
+        check_same_shape("product(direction)", moved, "gradient", gradient)
+        square = (direction * direction).sum(-1, keepdim=True)
         curvature = (direction * moved).sum(-1, keepdim=True)
-        step = torch.where(going & (curvature > 0), size / curvature.where(curvature > 0, 1.0), 0.0)
+        stretch = torch.maximum(stretch, ((moved * moved).sum(-1, keepdim=True) / square.where(square > 0, 1.0)).sqrt())
+        going = going & (curvature > 10 * rounding * stretch * square)
+        step = torch.where(going, size / curvature.where(going, 1.0), 0.0)
         x, residual = x + step * direction, residual - step * moved
         new_size = (residual * residual).sum(-1, keepdim=True)
+        best, least = torch.where(new_size < least, x, best), torch.minimum(new_size, least)
         direction = residual + new_size / size.where(size > 0, 1.0) * direction
         size = new_size
-    return x
+    return best * length
 
 
 def kl_step(gradient: Tensor, direction: Tensor, max_kl: float) -> Tensor:
@@ -118,11 +153,9 @@ def kl_step(gradient: Tensor, direction: Tensor, max_kl: float) -> Tensor:
     Raises:
         ValueError: shapes that do not match, non-finite input, δ ≤ 0.
     """
-    check_finite("gradient", gradient)
-    check_finite("direction", direction)
+    gradient, direction = finite("gradient", gradient, 1), finite("direction", direction)
     check_same_shape("direction", direction, "gradient", gradient)
-    if max_kl <= 0:
-        raise ValueError(f"max_kl must be positive, got {max_kl}")
+    check_positive("max_kl", max_kl)
     slope = (gradient * direction).sum(-1, keepdim=True)
     return torch.where(slope > 0, (2 * max_kl / slope.where(slope > 0, 1.0)).sqrt(), 0.0) * direction
 
@@ -148,18 +181,24 @@ def compatible_critic(
         w (..., parameters) and v (..., features): of all minimisers, the shortest.
 
     Raises:
-        ValueError: shapes that do not match, empty or non-finite input.
+        ValueError: shapes that do not match, input that is empty or not finite where its weight is above 0, negative
+            weights.
     """
-    check_finite("scores", scores)
-    check_finite("returns", returns)
+    scores, returns = floating("scores", scores, 2), floating("returns", returns, 1)
     if returns.shape != scores.shape[:-1]:
         raise ValueError(f"returns {tuple(returns.shape)} do not match scores {tuple(scores.shape)}")
-    features = torch.ones_like(scores[..., :1]) if features is None else features
+    features = torch.ones_like(scores[..., :1]) if features is None else floating("features", features, 2)
     if features.shape[:-1] != returns.shape:
         raise ValueError(f"features {tuple(features.shape)} do not match returns {tuple(returns.shape)}")
-    design, target = torch.cat([scores, features], dim=-1), returns.unsqueeze(-1)
     if weights is not None:
-        check_same_shape("weights", weights, "returns", returns)
+        check_weights("weights", weights, "scores", returns.shape)
+        counts = weights.unsqueeze(-1) > 0
+        scores, features = torch.where(counts, scores, 0.0), torch.where(counts, features, 0.0)
+        returns = torch.where(weights > 0, returns, 0.0)
+    for name, x in (("scores", scores), ("returns", returns), ("features", features)):
+        check_finite(name, x)
+    design, target = torch.cat([scores, features], dim=-1), returns.to(scores.dtype).unsqueeze(-1)
+    if weights is not None:
         root = weights.sqrt().unsqueeze(-1)
         design, target = root * design, root * target
     # by singular values, as scores of softmax policies are linearly dependent; CUDA has no such driver
@@ -168,10 +207,11 @@ def compatible_critic(
     return solution[..., : scores.shape[-1]], solution[..., scores.shape[-1] :]
 
 
-def _weighted(scores: Tensor, weights: Tensor | None) -> Tensor:
+def _weighted(scores: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The scores, zero where they weigh nothing, and the same times their weights."""
+    scores = floating("scores", scores, 2)
+    if weights is not None:
+        check_weights("weights", weights, f"scores {tuple(scores.shape)}", scores.shape[:-1])
+        scores = torch.where(weights.unsqueeze(-1) > 0, scores, 0.0)
     check_finite("scores", scores)
-    if weights is None:
-        return scores / scores.shape[-2]
-    if weights.shape != scores.shape[:-1]:
-        raise ValueError(f"weights {tuple(weights.shape)} do not match scores {tuple(scores.shape)}")
-    return scores * weights.unsqueeze(-1)
+    return scores, scores / scores.shape[-2] if weights is None else scores * weights.unsqueeze(-1)

@@ -81,7 +81,7 @@ def divergence_to_go(kl: Tensor, mask: Tensor) -> Tensor:
     is the gradient of the exact KL put into the loss; the second is a policy gradient with this function as its cost.
 
     Raises:
-        ValueError: shapes that differ, a mask of other numbers than 0 and 1, a divergence that is not finite on a token.
+        ValueError: shapes that differ, a mask of other numbers than 0 and 1, a divergence not finite on a token.
     """
     kl = floating("kl", kl, 1)
     kl = on_steps("kl", kl, check_mask(mask, "kl", kl)).detach()

@@ -280,7 +280,7 @@ def _over_gaps(
     if mask is None:
         return function(*columns, gamma=gamma, bootstrap=bootstrap, dones=dones, **rest)
     mask = check_mask(mask, "rewards", columns[0])
-    order = (mask == 0).long().argsort(-1, stable=True)
+    order = torch.argsort((mask == 0).long(), dim=-1, stable=True)
 
     def together(name: str, x: Tensor | float | None) -> Tensor | float | None:
         if not isinstance(x, Tensor) or not x.dim():

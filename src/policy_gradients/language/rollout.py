@@ -73,7 +73,12 @@ def sample(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor,
 
     Returns:
         The tokens and their log-probs, each of the shape of `uniform`.
+
+    Raises:
+        ValueError: a temperature that is not above 0.
     """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}: for the likeliest token take argmax")
     probabilities = torch.softmax(logits.float() / temperature, dim=-1)
     cumulative = probabilities.cumsum(dim=-1)
     threshold = uniform.unsqueeze(-1) * cumulative[..., -1:]  # rounding may leave the sum a little off 1

@@ -2,7 +2,8 @@
 
 `log_pi` is (states, actions) throughout, and everything can be differentiated with respect to it. Rows of the
 transitions that sum to less than one end the episode. With `horizon` an episode is cut after so many steps, and the
-functions of time return one row for each of them; without it, they are solved for ever.
+functions of time return one row for each of them; without it, they are solved for ever. Actions may be ruled out
+(log π = -inf). A `log_pi` of another shape or with NaN, and a horizon below 1, are a ValueError everywhere.
 """
 
 from typing import Protocol
@@ -35,6 +36,7 @@ class FiniteMDP(Protocol):
 def state_values(mdp: FiniteMDP, log_pi: Tensor, horizon: int | None = None) -> Tensor:
     """V(s) = E[Σ_k γ^k r_{t+k} | s_t = s]: (states,), or (horizon, states) where episodes are cut."""
     transition, reward = _under(mdp, log_pi)
+    _check_horizon(horizon)
     if horizon is None:
         return _solve(mdp, mdp.gamma * transition, reward)
     values = [reward]
@@ -65,6 +67,7 @@ def state_distribution(
     """
     gamma = mdp.gamma if gamma is None else gamma
     transition, _ = _under(mdp, log_pi)
+    _check_horizon(horizon)
     if horizon is None:
         return _solve(mdp, gamma * transition.T, mdp.start)
     visits = [mdp.start]
@@ -147,8 +150,15 @@ def _under(mdp: FiniteMDP, log_pi: Tensor) -> tuple[Tensor, Tensor]:
     """P_π (states, states) and r_π (states,)."""
     if log_pi.shape != mdp.rewards.shape:
         raise ValueError(f"log_pi {tuple(log_pi.shape)} must be (states, actions), here {tuple(mdp.rewards.shape)}")
+    if log_pi.isnan().any():
+        raise ValueError(f"log_pi {tuple(log_pi.shape)} must not hold NaN")
     pi = log_pi.exp()
     return torch.einsum("sa,sat->st", pi, mdp.transitions), (pi * mdp.rewards).sum(-1)
+
+
+def _check_horizon(horizon: int | None) -> None:
+    if horizon is not None and horizon < 1:
+        raise ValueError(f"horizon must be at least 1, got {horizon}")
 
 
 def _solve(mdp: FiniteMDP, matrix: Tensor, vector: Tensor) -> Tensor:

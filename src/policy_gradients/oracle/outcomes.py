@@ -82,11 +82,13 @@ def enumerate_outcomes(
         with_noise: False leaves the expected rewards in place of random ones.
 
     Raises:
-        ValueError: no horizon, more than `most` outcomes.
+        ValueError: no horizon or one below 1, more than `most` outcomes.
     """
     horizon = mdp.max_steps if horizon is None else horizon
     if horizon is None:
         raise ValueError("enumeration needs a horizon: give one, or a world with max_steps")
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1, got {horizon}")
     with torch.no_grad():
         pi = policy(theta.double()).exp()
     values, chances = _reward_branches(mdp, with_noise)
@@ -189,7 +191,12 @@ def gauss_hermite(nodes: int) -> tuple[Tensor, Tensor]:
     """Nodes and weights with Σ w f(x) = E[f(z)], z standard normal, exact for polynomials of degree 2·nodes - 1.
 
     They are the eigenvalues of the Hermite polynomials' recurrence matrix (Golub & Welsch 1969).
+
+    Raises:
+        ValueError: nodes < 1.
     """
+    if nodes < 1:
+        raise ValueError(f"nodes must be at least 1, got {nodes}")
     off = torch.arange(1, nodes, dtype=torch.float64).sqrt()
     points, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
     return points, vectors[0].square()
