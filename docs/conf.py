@@ -32,6 +32,7 @@ html_title = project
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
 html_js_files = ["search.js"]
+html_search_scorer = str(HERE / "scorer.js")
 html_theme_options = {"navbar_persistent": [], "show_toc_level": 2, "use_download_button": True}
 html_copy_source = True  # of a notebook, so that it can be downloaded
 pygments_style = "default"

@@ -62,7 +62,8 @@ def test_a_table_as_text_is_aligned():
 def test_a_table_as_html_escapes_its_cells():
     shown = TABLE._repr_html_()
     assert "a&lt;b&gt;" in shown and "<b>" not in shown
-    assert shown.count("<tr>") == 4 and '<td align="right">0.123</td>' in shown
+    assert shown.count("<tr>") == 4 and '<td align="right" style="text-align:right">0.123</td>' in shown
+    assert '<th align="left" style="text-align:left">name</th>' in shown, "a header stands over its column"
 
 
 def test_a_table_without_rows_says_so_and_crooked_rows_are_refused():
@@ -77,3 +78,8 @@ def test_a_gallery_marks_every_check_and_shows_spaces_at_the_ends():
     assert table.header == ["passes", "finished", "length=3", "characters", "completion"]
     assert table.rows == [[False, True, False, 7, r'"a \"b\"\n "']]
     assert repr(gallery([])) == "(no rows)"
+
+
+def test_thousands_are_written_out():
+    text = repr(Table(["MiB"], [[1049.7], [-2345.0], [999.4], [2.5e9]]))
+    assert [line.strip() for line in text.splitlines()] == ["MiB", "1050", "-2340", "999", "2.5e+09"]

@@ -76,7 +76,8 @@ class Table:
     def _repr_html_(self) -> str:
         if not self.rows:
             return "<em>(no rows)</em>"
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.header)
+        columns = zip(self.header, zip(*self.rows, strict=True), strict=True)
+        head = "".join(f"<th{_side(column[0])}>{html.escape(name)}</th>" for name, column in columns)
         body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in self.rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -102,6 +103,8 @@ def _written(cell: Any) -> str:
         return "–"
     if isinstance(cell, bool):
         return MARK[cell]
+    if isinstance(cell, float) and 1000 <= abs(cell) < 1e6:
+        return f"{float(f'{cell:.3g}'):.0f}"  # 1050, where .3g writes 1.05e+03
     return f"{cell:.3g}" if isinstance(cell, float) else str(cell)
 
 
@@ -110,5 +113,10 @@ def _stands_right(cell: Any) -> bool:
 
 
 def _html_cell(cell: Any) -> str:
-    side = ' align="right"' if _stands_right(cell) else ' align="left"' if isinstance(cell, str) else ' align="center"'
-    return f"<td{side}>{html.escape(_written(cell))}</td>"
+    return f"<td{_side(cell)}>{html.escape(_written(cell))}</td>"
+
+
+def _side(cell: Any) -> str:
+    """Twice: JupyterLab's own style of a table beats `align`, and GitHub takes `style` away."""
+    side = "right" if _stands_right(cell) else "left" if isinstance(cell, str) else "center"
+    return f' align="{side}" style="text-align:{side}"'
