@@ -148,7 +148,7 @@ def test_perplexity_against_one_text_at_a_time(any_model, tokenizer):
     texts = ["The river is long.", "A city in the north of the country, known since 1204.", "It was."]
     total = count = 0.0
     for text in texts:
-        ids = torch.tensor([[tokenizer.pad_token_id, *tokenizer.encode(text)]])
+        ids = torch.tensor([tokenizer.encode(text)])  # no BOS: nothing predicts the first
         with torch.no_grad():
             log_probs = any_model(ids).logits[0, :-1].log_softmax(-1)
         total -= log_probs.gather(1, ids[0, 1:, None]).sum().item()
