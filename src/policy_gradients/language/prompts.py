@@ -1,13 +1,15 @@
 """From a rule and an excerpt of real text to the token ids of a prompt."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from policy_gradients.language.rules import Rule
 from policy_gradients.language.tokens import control_ids, leading_ids, plain_text_ids
 
-DATE = datetime(2025, 1, 1)  # for templates that put today's into a prompt: a run is the same on every day
+# for templates that put today's date into a prompt: a run is the same on every day
+_FIXED_DATE = (
+    "{% macro strftime_now(form) %}{% if form == '%Y-%m-%d' %}2025-01-01{% else %}01 Jan 2025{% endif %}{% endmacro %}"
+)
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}  # for templates that demand one
 _PLACE = "⁂excerpt⁂"
 
@@ -88,11 +90,13 @@ def _in_template(tokenizer: Any, message: str) -> tuple[str, list[int]]:
         return f"{message}\n", leading_ids(tokenizer)
     user = {"role": "user", "content": message}
     parts = {"role": "user", "content": [{"type": "text", "text": message}]}
-    failure = None
+    template, failure = tokenizer.chat_template, None
+    if "strftime_now" in template:
+        template = _FIXED_DATE + template
     for messages in ([user], [SYSTEM, user], [parts]):
         try:
             text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, strftime_now=DATE.strftime
+                messages, chat_template=template, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # templates raise what they like
             failure = failure or error
