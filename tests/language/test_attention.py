@@ -33,8 +33,12 @@ def test_attention_of_another_kind_is_refused(any_model):
         pytest.skip("only Qwen2 has the setting")
     model = copy.deepcopy(any_model)
     model.base_model.layers[0].self_attn.sliding_window = 4
-    with pytest.raises(ValueError, match="Attention asks for sliding_window"):
-        run_packed(model.base_model, torch.tensor([5]), torch.tensor([0]), PackedAttention(torch.ones(1, 1).bool()))
+    ids, places = torch.arange(5, 10), torch.arange(5)
+    with pytest.raises(ValueError, match=r"Attention looks back sliding_window=4 tokens.* up to 5 tokens"):
+        run_packed(model.base_model, ids, places, PackedAttention(torch.ones(1, 5).bool()))
+    inside = [run_packed(m.base_model, ids[:4], places[:4], PackedAttention(torch.ones(1, 4).bool())) for m in
+              (model, any_model)]  # fmt: skip
+    assert torch.equal(*inside)
 
 
 def test_gaps_close_once_they_are_half_of_the_rectangle():

@@ -1,17 +1,25 @@
+import json
+
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
-from policy_gradients.language.checker_states import CheckerStates
+from policy_gradients.language.checker_states import CheckerStates, fewest_tokens, require_reachable
 from policy_gradients.language.rewards import partial_reward, rule_reward
 from policy_gradients.language.rules import (
     ExactLength,
     LastNumberIsPrime,
     length_and_digits,
+    parse_rule,
     partial_credit,
     with_tolerance,
 )
+from policy_gradients.language.text import shipped_articles
 
 RULE = length_and_digits(64)
+GPT2_HIGH = [chr(0x100 + 0x22 + place) for place in range(0x21)]  # how bytes 0x80 … 0xA0 are written
+CONTINUATION = {*GPT2_HIGH, *map(chr, [*range(0xA1, 0xAD), *range(0xAE, 0xC0)])}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,10 @@ def test_every_next_token_is_worth_what_its_state_is_worth(states, tokenizer):
     text = "born in 19"
     [q] = states.action_values(torch.tensor([RULE.state(text)]), going, ended)
     for token in range(0, len(tokenizer), 7):
-        after = RULE.state(text + tokenizer.decode([token], skip_special_tokens=True))
+        piece = tokenizer.decode([token], skip_special_tokens=True)
+        if piece == "\ufffd" and tokenizer.convert_ids_to_tokens(token) in CONTINUATION:
+            piece = ""  # it goes on with a character that counts already
+        after = RULE.state(text + piece)
         worth = ended[RULE.state(text)] if token in states.end_ids.tolist() else going[after]
         assert q[token] == worth, tokenizer.decode([token])
     assert q[tokenizer.eos_token_id] == ended[RULE.state(text)]
@@ -78,3 +89,126 @@ def test_tokens_of_one_kind_are_few(states):
 def test_a_rule_without_states_is_refused(tokenizer):
     with pytest.raises(ValueError, match="last-number-prime has no states"):
         CheckerStates(LastNumberIsPrime(), tokenizer, len(tokenizer), [0])
+
+
+TEXTS = [article["text"] for article in shipped_articles("heldout")]
+SPECIAL = ["<unk>", "</s>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+PLAIN = {"special_tokens": SPECIAL, "show_progress": False}
+
+
+def llama2_like():
+    """Sentence pieces that fall back to bytes, with the first space put in and taken off again."""
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    spaces = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence(spaces)
+    made.train_from_iterator(
+        TEXTS[:100],
+        trainers.BpeTrainer(vocab_size=800, limit_alphabet=60, special_tokens=SPECIAL + BYTES, show_progress=False),
+    )
+    parts = json.loads(made.to_str())
+    parts["added_tokens"] = parts["added_tokens"][:2]  # bytes belong to the vocabulary alone
+    return Tokenizer.from_str(json.dumps(parts))
+
+
+def trained(model, pre_tokenizer, decoder, trainer):
+    made = Tokenizer(model)
+    made.pre_tokenizer = pre_tokenizer
+    if decoder is not None:
+        made.decoder = decoder
+    made.train_from_iterator(TEXTS[:100], trainer)
+    return made
+
+
+SUFFIX = {"end_of_word_suffix": "</w>"}
+TOKENIZERS = {
+    "byte-level BPE": lambda: trained(
+        models.BPE(),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+        trainers.BpeTrainer(vocab_size=500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **PLAIN),
+    ),
+    "Metaspace BPE": lambda: trained(
+        models.BPE(unk_token="<unk>"),
+        pre_tokenizers.Metaspace(),
+        decoders.Metaspace(),
+        trainers.BpeTrainer(vocab_size=500, **PLAIN),
+    ),
+    "byte fallback": llama2_like,
+    "Unigram": lambda: trained(
+        models.Unigram(),
+        pre_tokenizers.Metaspace(),
+        decoders.Metaspace(),
+        trainers.UnigramTrainer(vocab_size=300, unk_token="<unk>", **PLAIN),
+    ),
+    "WordPiece": lambda: trained(
+        models.WordPiece(unk_token="<unk>"),
+        pre_tokenizers.BertPreTokenizer(),
+        decoders.WordPiece(),
+        trainers.WordPieceTrainer(vocab_size=800, **PLAIN),
+    ),
+    "WordLevel": lambda: trained(
+        models.WordLevel(unk_token="<unk>"),
+        pre_tokenizers.Whitespace(),
+        None,
+        trainers.WordLevelTrainer(vocab_size=800, **PLAIN),
+    ),
+    "</w> BPE": lambda: trained(
+        models.BPE(unk_token="<unk>", **SUFFIX),
+        pre_tokenizers.Whitespace(),
+        decoders.BPEDecoder(suffix="</w>"),
+        trainers.BpeTrainer(vocab_size=500, **PLAIN, **SUFFIX),
+    ),
+}
+
+
+def made(family):
+    return PreTrainedTokenizerFast(
+        tokenizer_object=TOKENIZERS[family](), eos_token="</s>", pad_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.mark.parametrize("family", [family for family in TOKENIZERS if family != "</w> BPE"])
+def test_the_table_counts_what_the_text_counts_whatever_the_tokenizer(family):
+    """Prefixes that pass `length=20`: by the table and by the text, the same ones."""
+    tokenizer, rule = made(family), ExactLength(20)
+    states = CheckerStates(rule, tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    earned = states.end_rewards(rule_reward(rule))
+    passing = 0
+    for text in TEXTS[100:300]:
+        ids = tokenizer.encode(text, add_special_tokens=False)[:24]
+        prefixes = [tokenizer.decode(ids[:t], skip_special_tokens=True) for t in range(len(ids) + 1)]
+        [found] = states.before_tokens(torch.tensor([[*ids, 0]]))
+        by_table = [bool(earned[state]) for state in found]
+        by_text = [rule.check(prefix) for prefix in prefixes]
+        assert by_table == by_text, text
+        passing += sum(by_text)
+    assert passing > 20
+
+
+def test_a_tokenizer_without_an_exact_table_is_refused_with_a_count():
+    """`a</w>` has a space behind it if anything follows."""
+    tokenizer = made("</w> BPE")
+    with pytest.raises(ValueError, match=r"not exact for this tokenizer: in \d+ of \d+ texts .* --credit completion"):
+        CheckerStates(ExactLength(20), tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+
+
+def test_a_character_that_is_split_between_tokens_counts_once(tokenizer):
+    states = CheckerStates(ExactLength(20), tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    for text in ("é", "€", "👍🏽", "naïve 日本 x"):
+        ids = tokenizer.encode(text)
+        assert len(ids) > 1
+        assert states.before_tokens(torch.tensor([[*ids, 0]]))[0, -1] == len(text)
+
+
+def test_a_rule_that_no_completion_can_reach_is_named_before_any_work(tokenizer):
+    # every token of this tokenizer is one or two characters
+    assert fewest_tokens(ExactLength(280), tokenizer, len(tokenizer)) == 141
+    with pytest.raises(ValueError, match=r"max_new_tokens=40 can satisfy length=280&digits%3=0.* it takes 141"):
+        require_reachable(length_and_digits(280), tokenizer, len(tokenizer), 40)
+    require_reachable(length_and_digits(64), tokenizer, len(tokenizer), 33)
+    require_reachable(parse_rule("last-number-prime"), tokenizer, len(tokenizer), 1)
+    states = CheckerStates(ExactLength(3), tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    assert states.fewest_tokens(ExactLength(3).check) == 3  # two characters, one, the end
+    assert states.fewest_tokens(lambda text: False) is None

@@ -1,10 +1,12 @@
+import copy
 import math
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from policy_gradients.estimators.log_probs import kl_divergence, log_probs_and_entropy
-from policy_gradients.language.models import frozen_copy
+from policy_gradients.language.models import frozen_copy, load_model
 from policy_gradients.language.rollout import generate
 from policy_gradients.language.scoring import CompletionScorer, TokenScores, hidden_states, plain_perplexity
 
@@ -146,7 +148,7 @@ def test_perplexity_against_one_text_at_a_time(any_model, tokenizer):
     texts = ["The river is long.", "A city in the north of the country, known since 1204.", "It was."]
     total = count = 0.0
     for text in texts:
-        ids = torch.tensor([[tokenizer.pad_token_id, *tokenizer.encode(text)]])
+        ids = torch.tensor([tokenizer.encode(text)])  # no BOS: nothing predicts the first
         with torch.no_grad():
             log_probs = any_model(ids).logits[0, :-1].log_softmax(-1)
         total -= log_probs.gather(1, ids[0, 1:, None]).sum().item()
@@ -154,3 +156,34 @@ def test_perplexity_against_one_text_at_a_time(any_model, tokenizer):
     assert plain_perplexity(any_model, tokenizer, texts, batch_size=2) == pytest.approx(
         math.exp(total / count), rel=1e-9
     )
+
+
+def test_the_padding_token_moves_no_perplexity():
+    model, tokenizer = load_model("tiny")
+    texts = ["The river is long.", "In 1917 the 3rd regiment crossed 12 rivers, or so they say."]
+    found = plain_perplexity(model, tokenizer, texts)
+    tokenizer.pad_token = "<|im_end|>"
+    assert plain_perplexity(model, tokenizer, texts) == found
+
+
+def test_perplexity_scores_the_first_token_after_a_bos_alone(any_model, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    texts = ["The river is long.", "It is."]
+
+    def by_hand(start):
+        total, count = 0.0, 0
+        for text in texts:
+            ids = torch.tensor([[*start, *tokenizer.encode(text, add_special_tokens=False)]])
+            log_probs = any_model(ids).logits[0, :-1].float().log_softmax(-1).gather(1, ids[0, 1:].unsqueeze(1))
+            total, count = total - log_probs.sum().item(), count + len(log_probs)
+        return math.exp(total / count)
+
+    assert plain_perplexity(any_model, tokenizer, texts) == pytest.approx(by_hand([]), rel=1e-5)
+    tokenizer.bos_token = "<|im_start|>"
+    assert plain_perplexity(any_model, tokenizer, texts) == pytest.approx(by_hand([]), rel=1e-5)  # it puts none there
+    processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+    tokenizer.backend_tokenizer.post_processor = processor
+    assert plain_perplexity(any_model, tokenizer, texts) == pytest.approx(by_hand([1]), rel=1e-5)
+    tokenizer.backend_tokenizer.post_processor = None
+    with pytest.raises(ValueError, match="none has a token that another one predicts"):
+        plain_perplexity(any_model, tokenizer, [""])

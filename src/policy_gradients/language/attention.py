@@ -16,7 +16,10 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 NAME = "shared_prefix"
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(block, scaled queries (tokens, heads, size), keys, values (tokens, key-value heads, size)) → as the queries"""
+"""A `PackedAttention`, or a method of a `DecodingAttention`: tells its `longest` sequence, for models with windows.
+
+(block, scaled queries (tokens, heads, size), keys, values (tokens, key-value heads, size)) → as the queries
+"""
 
 
 def run_packed(backbone: PreTrainedModel, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
@@ -47,7 +50,14 @@ def _dispatch(
     """What a block calls for its attention: (1, heads, tokens, size) each → (1, tokens, heads, size)."""
     if attend is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    if unknown := [name for name in ("sliding_window", "softcap", "s_aux") if kwargs.get(name) is not None]:
+    window = kwargs.pop("sliding_window", None)
+    longest = getattr(attend, "__self__", attend).longest
+    if window is not None and longest > window:
+        raise ValueError(
+            f"{type(module).__name__} looks back sliding_window={window} tokens, and packed attention computes no "
+            f"window: prompt and completion together, here up to {longest} tokens, must fit into it"
+        )
+    if unknown := [name for name in ("softcap", "s_aux") if kwargs.get(name) is not None]:
         raise ValueError(f"{type(module).__name__} asks for {unknown[0]}, which packed attention does not compute")
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
@@ -89,6 +99,7 @@ class PackedAttention:
         """Masks as in `Rollout`, bool: prompts (P, length) padded on the left, completions (P·G, time) on the right."""
         self.prompts, self.prompt_mask = Grid(prompt_mask), prompt_mask
         self.num_prompt_tokens = len(self.prompts.places)
+        self.longest = prompt_mask.shape[1] + (0 if completion_mask is None else completion_mask.shape[1])
         self.completions = None
         if completion_mask is not None and completion_mask.any():
             self.completions = Grid(completion_mask.unflatten(0, (len(prompt_mask), -1)))
@@ -152,6 +163,7 @@ class DecodingAttention:
     def __init__(self, prompt_mask: Tensor, group: int, room: int):
         """`room`: most tokens that a completion may have."""
         self.prompt_attention, self.room, self.time = PackedAttention(prompt_mask), room, -1
+        self.prompt_attention.longest = self.longest = prompt_mask.shape[1] + room
         self.blocked = prompt_mask.unsqueeze(1).unsqueeze(1).unsqueeze(1)
         self.prompt_cache: list[tuple[Tensor, Tensor]] = []
         self.own_cache: list[

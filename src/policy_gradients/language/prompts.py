@@ -4,6 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from policy_gradients.language.rules import Rule
+from policy_gradients.language.tokens import control_ids, leading_ids, plain_text_ids
+
+# for templates that put today's date into a prompt: a run is the same on every day
+_FIXED_DATE = (
+    "{% macro strftime_now(form) %}{% if form == '%Y-%m-%d' %}2025-01-01{% else %}01 Jan 2025{% endif %}{% endmacro %}"
+)
+SYSTEM = {"role": "system", "content": "You are a helpful assistant."}  # for templates that demand one
+_PLACE = "⁂excerpt⁂"
 
 
 def instruction(rule: Rule) -> str:
@@ -14,14 +22,15 @@ def instruction(rule: Rule) -> str:
 def prompt_ids(tokenizer: Any, rule: Rule, excerpt: str, max_tokens: int) -> list[int]:
     """Token ids of the chat prompt: the instruction, then as much of the excerpt as fits into `max_tokens` in all.
 
-    The excerpt gives variety, the instruction says what is wanted; the checker never sees either.
+    The excerpt gives variety, the instruction says what is wanted; the checker never sees either. Both are text
+    whatever they say: a text cannot end its own turn.
 
     Raises:
-        ValueError: the instruction alone does not fit.
+        ValueError: the instruction alone does not fit, or the chat template leaves the text out.
     """
-    for special in tokenizer.all_special_tokens:  # a text must not end its own turn
-        excerpt = excerpt.replace(special, "")
     excerpt_ids = tokenizer.encode(excerpt, add_special_tokens=False)
+    if not control_ids(tokenizer).isdisjoint(excerpt_ids):
+        excerpt_ids = plain_text_ids(tokenizer, excerpt)
     room = max_tokens - len(_render(tokenizer, rule, ""))
     if room < 0:
         needed = max_tokens - room
@@ -58,9 +67,47 @@ class Prompts(Sequence[list[int]]):
 
 def _render(tokenizer: Any, rule: Rule, excerpt: str) -> list[int]:
     message = f"{instruction(rule)}\n{excerpt}".rstrip()
-    if tokenizer.chat_template is None:  # a base model (gpt2): plain text, answered by continuing
-        return tokenizer.encode(f"{message}\n", add_special_tokens=False)
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-    )
-    return tokenizer.encode(text, add_special_tokens=False)
+    rendered, start = _in_template(tokenizer, message)
+    ids = start + tokenizer.encode(rendered, add_special_tokens=False)
+    control = control_ids(tokenizer)
+    opening, closing = _around(tokenizer)
+    wanted = [
+        i for part in (opening, closing) for i in tokenizer.encode(part, add_special_tokens=False) if i in control
+    ]
+    if [i for i in ids[len(start) :] if i in control] == wanted:
+        return ids
+    # the text holds the name of a control token: it is encoded apart from the template, as text
+    around = [tokenizer.encode(part, add_special_tokens=False) if part else [] for part in (opening, closing)]
+    return start + around[0] + plain_text_ids(tokenizer, message) + around[1]
+
+
+def _in_template(tokenizer: Any, message: str) -> tuple[str, list[int]]:
+    """The text of a prompt, and what comes before its tokens.
+
+    A base model (gpt2) has no template: plain text, which begins as the tokenizer begins texts, answered by continuing.
+    """
+    if tokenizer.chat_template is None:
+        return f"{message}\n", leading_ids(tokenizer)
+    user = {"role": "user", "content": message}
+    parts = {"role": "user", "content": [{"type": "text", "text": message}]}
+    template, failure = tokenizer.chat_template, None
+    if "strftime_now" in template:
+        template = _FIXED_DATE + template
+    for messages in ([user], [SYSTEM, user], [parts]):
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # templates raise what they like
+            failure = failure or error
+            continue
+        if message in text:
+            return text, []
+    why = f"it raised {type(failure).__name__}: {failure}" if failure else "the user's text is not in what it writes"
+    raise ValueError(f"the model's chat template makes no prompt of a user's message ({why}); choose another model")
+
+
+def _around(tokenizer: Any) -> tuple[str, str]:
+    """What the template writes before and after a message."""
+    opening, _, closing = _in_template(tokenizer, _PLACE)[0].partition(_PLACE)
+    return opening, closing

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy_gradients.language.attention import DecodingAttention, run_packed
+from policy_gradients.language.padded import is_padded, next_token_logits
 
 
 @dataclass
@@ -99,7 +100,8 @@ def generate(
     """Sample `num_generations` completions of every prompt, at most `uniforms.shape[1]` tokens each.
 
     The prompts go through the model once, and all completions of a group read the keys and values of that one copy.
-    Rows that have ended leave the decoding batch.
+    Rows that have ended leave the decoding batch. A model whose own forward is something else than that (see
+    `agreement`) reads every sequence anew for each token, in its own way.
 
     Args:
         prompts: P lists of token ids.
@@ -121,11 +123,20 @@ def generate(
     log_probs = torch.zeros(rows, max_new_tokens, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
 
-    cache = DecodingAttention(prompt_mask.bool(), num_generations, max_new_tokens)
-    backbone, head, lengths = model.base_model, model.get_output_embeddings(), prompt_mask.sum(1)
-    real = prompt_mask.bool()
-    hidden = run_packed(backbone, prompt_ids[real], positions(prompt_mask)[real], cache.prefill)
-    logits = head(hidden[lengths.cumsum(0) - 1]).repeat_interleave(num_generations, dim=0)
+    lengths, plain = prompt_mask.sum(1), is_padded(model)
+    if plain:
+        plain_ids = torch.full((rows, prompt_ids.shape[1] + max_new_tokens), 0, device=device)
+        for row in range(rows):
+            prompt = prompts[row // num_generations]
+            plain_ids[row, : len(prompt)] = torch.tensor(prompt, device=device)
+        logits = next_token_logits(model, plain_ids[::num_generations], lengths)
+    else:
+        cache = DecodingAttention(prompt_mask.bool(), num_generations, max_new_tokens)
+        backbone, head = model.base_model, model.get_output_embeddings()
+        real = prompt_mask.bool()
+        hidden = run_packed(backbone, prompt_ids[real], positions(prompt_mask)[real], cache.prefill)
+        logits = head(hidden[lengths.cumsum(0) - 1])
+    logits = logits.repeat_interleave(num_generations, dim=0)
     position = lengths.repeat_interleave(num_generations)
     alive = torch.arange(rows, device=device)  # rows still decoding
     for t in range(max_new_tokens):
@@ -138,8 +149,12 @@ def generate(
             alive, token, position = (x[going] for x in (alive, token, position))
         if len(alive) == 0 or t == max_new_tokens - 1:
             break
-        cache.start(going)
-        logits = head(run_packed(backbone, token, position, cache.decode))
+        if plain:
+            plain_ids[alive, position] = token
+            logits = next_token_logits(model, plain_ids[alive], position + 1)
+        else:
+            cache.start(going)
+            logits = head(run_packed(backbone, token, position, cache.decode))
         position = position + 1
     steps = t + 1
     return Rollout(

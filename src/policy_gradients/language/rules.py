@@ -6,11 +6,16 @@ Whether the completion *ended by itself* is a fact about the tokens, not the tex
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Protocol, runtime_checkable
 
+import regex
+
+# letters, the marks that stand on them, numbers, underscores, and the joiners that Indic and Persian spelling needs
+_WORD = r"[\p{L}\p{M}\p{N}\p{Pc}\u200c\u200d]+"
 ASCII_DIGITS = "0123456789"  # str.isdigit is true for "³" and other digits that int() refuses
 
 
@@ -52,7 +57,10 @@ def require_states(rule: Rule) -> None:
 
 @dataclass(frozen=True)
 class ExactLength:
-    """Exactly `characters` Unicode code points; a training curriculum may allow `tolerance` more or fewer."""
+    """Exactly `characters` Unicode code points; a training curriculum may allow `tolerance` more or fewer.
+
+    A code point is what `len` counts: `é` is one or two of them, a flag two. `ExactGraphemes` counts what is seen.
+    """
 
     characters: int = 64
     tolerance: int = 0
@@ -86,6 +94,37 @@ class ExactLength:
 
     def join(self, first: int, second: int) -> int:
         return min(first + second, self.num_states - 1)
+
+
+@dataclass(frozen=True)
+class ExactGraphemes:
+    """Exactly `characters` characters as they are seen: extended grapheme clusters (UAX #29) of code points.
+
+    It has no states: whether a code point begins a cluster depends on those before it.
+    """
+
+    characters: int = 64
+    tolerance: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least_one("ExactGraphemes: characters", self.characters)
+        if self.tolerance < 0:
+            raise ValueError(f"ExactGraphemes: tolerance must not be negative, got {self.tolerance}")
+
+    @property
+    def name(self) -> str:
+        return f"graphemes={self.characters}" + (f"±{self.tolerance}" if self.tolerance else "")
+
+    @property
+    def sentence(self) -> str:
+        return f"Write exactly {self.characters} characters."
+
+    def distance(self, text: str) -> int:
+        """Number of characters too many or too few."""
+        return abs(len(regex.findall(r"\X", text)) - self.characters)
+
+    def check(self, text: str) -> bool:
+        return self.distance(text) <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -163,7 +202,12 @@ class LastNumberIsPrime:
 
 @dataclass(frozen=True)
 class Words:
-    """Every word of `required` occurs and none of `forbidden` does: whole words, case-insensitive."""
+    """Every word of `required` occurs and none of `forbidden` does: whole words, case-insensitive.
+
+    Words begin and end at the default word boundaries of Unicode (UAX #29): of a script without spaces, such as Thai,
+    at any character. Two spellings are equal after canonical composition (NFC) and full case folding: `STRASSE` is
+    `Straße`, `é` is `e` with an accent behind it. Vowel points are letters: they are not left out.
+    """
 
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
@@ -172,9 +216,9 @@ class Words:
         if not (self.required or self.forbidden):
             raise ValueError("Words: give at least one required or forbidden word")
         for word in (*self.required, *self.forbidden):  # a phrase or "don't" would never be found among whole words
-            if not re.fullmatch(r"\w+", word):
-                raise ValueError(f"Words: {word!r} is not one word of letters, digits and underscores")
-        if clash := {w.lower() for w in self.required} & {w.lower() for w in self.forbidden}:
+            if not regex.fullmatch(_WORD, word):
+                raise ValueError(f"Words: {word!r} is not one word of letters, marks, digits and underscores")
+        if clash := set(map(_folded, self.required)) & set(map(_folded, self.forbidden)):
             raise ValueError(f"Words: {sorted(clash)} both required and forbidden, which nothing can satisfy")
 
     @property
@@ -191,8 +235,10 @@ class Words:
         return " ".join(parts)
 
     def check(self, text: str) -> bool:
-        words = {w.lower() for w in re.findall(r"\w+", text)}
-        return all(w.lower() in words for w in self.required) and not any(w.lower() in words for w in self.forbidden)
+        folded = _folded(text)
+        return all(_has_word(folded, w) for w in self.required) and not any(
+            _has_word(folded, w) for w in self.forbidden
+        )
 
 
 @dataclass(frozen=True)
@@ -263,8 +309,9 @@ def partial_credit(rule: Rule, text: str) -> float:
     return float(rule.check(text))
 
 
-@partial_credit.register
-def _(rule: ExactLength, text: str) -> float:
+@partial_credit.register(ExactLength)
+@partial_credit.register(ExactGraphemes)
+def _(rule: ExactLength | ExactGraphemes, text: str) -> float:
     return max(0.0, 1 - rule.distance(text) / (rule.tolerance + 1))
 
 
@@ -275,8 +322,8 @@ def _(rule: AllOf, text: str) -> float:
 
 
 def with_tolerance(rule: Rule, tolerance: int) -> Rule:
-    """The same rule with every `ExactLength` in it widened: what a curriculum trains on, never what is reported."""
-    if isinstance(rule, ExactLength):
+    """The same rule with every length in it widened: what a curriculum trains on, never what is reported."""
+    if isinstance(rule, ExactLength | ExactGraphemes):
         return replace(rule, tolerance=tolerance)
     if isinstance(rule, AllOf):
         return AllOf(tuple(with_tolerance(part, tolerance) for part in rule.parts))
@@ -294,7 +341,8 @@ def find_part(rule: Rule, kind: type) -> Rule | None:
 def parse_rule(spec: str) -> Rule:
     """The rule with the given name, so that a name in a config or on the command line is enough to rebuild it.
 
-    Parts are joined by ``&``: ``length=64``, ``digits%3=0``, ``last-number-prime``, ``+word`` and ``-word``.
+    Parts are joined by ``&``: ``length=64``, ``graphemes=64``, ``digits%3=0``, ``last-number-prime``,
+    ``+word`` and ``-word``.
     (`ExactTokens` needs a tokenizer and is made in Python.)
 
     Raises:
@@ -307,21 +355,33 @@ def parse_rule(spec: str) -> Rule:
 def _parse_part(part: str) -> Rule:
     if match := re.fullmatch(r"length=(-?\d+)", part):
         return ExactLength(int(match[1]))
+    if match := re.fullmatch(r"graphemes=(-?\d+)", part):
+        return ExactGraphemes(int(match[1]))
     if match := re.fullmatch(r"digits%(\d+)=(\d+)", part):
         return DigitSum(int(match[1]), int(match[2]))
     if part == "last-number-prime":
         return LastNumberIsPrime()
-    if re.fullmatch(r"[+-]\w+(,[+-]\w+)*", part):
+    if regex.fullmatch(rf"[+-]{_WORD}(,[+-]{_WORD})*", part):
         words = part.split(",")
         return Words(*(tuple(w[1:] for w in words if w[0] == sign) for sign in "+-"))
     raise ValueError(
-        f"unknown rule {part!r}; known are length=64, digits%3=0, last-number-prime, +word,-word, joined by &"
+        f"unknown rule {part!r}; known are length=64, graphemes=64, digits%3=0, last-number-prime, +word,-word, "
+        "joined by &"
     )
 
 
 def _at_least_one(what: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{what} must be a whole number of at least 1, got {value!r}")
+
+
+def _folded(text: str) -> str:
+    """One spelling of all that are equal to `Words`."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _has_word(folded: str, word: str) -> bool:
+    return regex.search(rf"(?w)\b{regex.escape(_folded(word))}\b", folded) is not None
 
 
 def _listed(words: tuple[str, ...], joiner: str) -> str:

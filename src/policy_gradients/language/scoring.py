@@ -12,7 +12,10 @@ from transformers import PreTrainedModel
 from policy_gradients.estimators.log_probs import log_probs_and_entropy
 from policy_gradients.language.attention import Grid, PackedAttention, run_packed
 from policy_gradients.language.chunked import StateCredit, score_tokens
-from policy_gradients.language.rollout import Rollout, pad_left, positions
+from policy_gradients.language.models import position_limit
+from policy_gradients.language.padded import is_padded, read, read_rollout
+from policy_gradients.language.rollout import Rollout, positions
+from policy_gradients.language.tokens import leading_ids
 
 
 @dataclass
@@ -74,8 +77,11 @@ def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Ten
     completion tokens, (completions, time, width); zero on padding.
 
     Shared prefix: the model sees the real tokens alone, each prompt once, and the gradients of all G completions flow
-    back through the one copy.
+    back through the one copy. Of a model that takes the padded path (see `agreement`), its own logits of the same
+    tokens instead, (…, vocabulary).
     """
+    if is_padded(model):
+        return read_rollout(model, rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids)
     prompt_mask, lengths = rollout.prompt_mask.bool(), rollout.prompt_mask.sum(1)
     inputs = rollout.mask[:, 1:].bool()  # tokens that predict another one: the last of a completion does not
     ids = torch.cat([rollout.prompt_ids[prompt_mask], rollout.completion_ids[:, :-1][inputs]])
@@ -88,6 +94,11 @@ def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Ten
     prompts = Grid(prompt_mask).pad(prompts)
     first = prompts[:, -1:].repeat_interleave(rollout.num_generations, dim=0)
     return prompts, torch.cat([first, Grid(inputs).pad(rest)], dim=1)
+
+
+def head_of(model: PreTrainedModel) -> Tensor | None:
+    """What makes logits of `hidden_states`, (vocabulary, width); None where they are the logits."""
+    return None if is_padded(model) else model.get_output_embeddings().weight
 
 
 class CompletionScorer(nn.Module):
@@ -124,16 +135,18 @@ class CompletionScorer(nn.Module):
         # a prompt's tokens have a divergence, but no action whose log-prob would be wanted
         actions = torch.cat([actions, actions.new_zeros(int(keep_prompt.sum()))])
         scored = torch.cat([hidden[keep], prompt_hidden[keep_prompt]])
-        head, reference_head, hidden_there = self.model.get_output_embeddings().weight, None, None
+        head, reference_head, hidden_there = head_of(self.model), None, None
         if reference is not None:
             if reference_hidden is None:
                 with torch.no_grad():
                     reference_hidden = hidden_states(reference, rollout)
             hidden_there = torch.cat([reference_hidden[1][keep], reference_hidden[0][keep_prompt]])
-            reference_head = reference.get_output_embeddings().weight
+            reference_head = head_of(reference)
         if credit is not None:
             credit = dataclasses.replace(credit, states=credit.states[keep])
         scores = score_tokens(scored, head, actions, hidden_there, reference_head, temperature, self.chunk_size, credit)
+        if self.critic is not None and head is None:  # a critic looks at states, not at logits
+            hidden = hidden_states(self.model.base_model, rollout)[1]
         columns = {name: _scatter(keep, column) for name, column in scores._asdict().items() if column is not None}
         return TokenScores(
             **columns,
@@ -154,18 +167,29 @@ def plain_perplexity(
 ) -> float:
     """exp of the mean negative log-likelihood a token on plain texts: no instruction, no chat template.
 
-    Each text is scored from its beginning, after the token that separates documents, up to `max_tokens` tokens.
+    Texts begin as the tokenizer begins them: after its BOS, if it puts one there; otherwise nothing predicts the first
+    token, and it is not scored. At most `max_tokens` tokens of each are read, and no more than the model has positions.
+
+    Raises:
+        ValueError: no text has a token that another one predicts.
     """
-    device = next(model.parameters()).device
-    cut = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=max_tokens)["input_ids"]
-    rows = [[tokenizer.pad_token_id, *ids] for ids in cut]
+    device, start = next(model.parameters()).device, leading_ids(tokenizer)
+    room = min(max_tokens, (position_limit(model) or max_tokens + len(start)) - len(start))
+    cut = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+    rows = [[*start, *ids] for ids in cut if len(start) + len(ids) > 1]
+    if not rows:
+        raise ValueError("texts: none has a token that another one predicts; give longer texts")
     rows.sort(key=len)  # rows of one batch are of about one length
+    first = max(len(start), 1)  # place of the first token that is scored
     total, count = 0.0, 0
     for i in range(0, len(rows), batch_size):
-        ids, mask = pad_left(rows[i : i + batch_size], tokenizer.pad_token_id, device)
-        logits = model(ids, attention_mask=mask, position_ids=positions(mask)).logits[:, :-1]
-        scored = (mask[:, 1:] * mask[:, :-1]).bool()  # a token that follows a real one
-        log_probs, _ = log_probs_and_entropy(logits[scored], ids[:, 1:][scored])
+        batch = rows[i : i + batch_size]
+        width = max(map(len, batch))
+        # padded on the right: whatever a causal model makes of padding, no token before it sees it
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=device)
+        lengths = torch.tensor([len(row) for row in batch], device=device).unsqueeze(1)
+        scored = (torch.arange(width, device=device) < lengths)[:, first:]
+        log_probs, _ = log_probs_and_entropy(read(model, ids)[:, first - 1 : -1][scored], ids[:, first:][scored])
         total -= log_probs.sum().item()
         count += int(scored.sum())
     return math.exp(total / count)

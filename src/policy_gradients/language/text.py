@@ -46,7 +46,7 @@ def shipped_excerpts(split: Split) -> list[str]:
 
 
 def read_excerpts(path: str | Path) -> list[str]:
-    """One excerpt a line (blank lines skipped) from a UTF-8 text file.
+    """One excerpt a line (blank lines skipped; LF or CR LF ends one) from a UTF-8 text file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,7 +65,8 @@ def read_excerpts(path: str | Path) -> list[str]:
     text = text.removeprefix("\ufeff")  # the byte-order mark that Windows editors write
     if "\0" in text:
         raise ValueError(f"prompts file {path} holds NUL bytes, so it is no text; give one excerpt a line")
-    excerpts = [line.strip() for line in text.splitlines() if line.strip()]
+    # a line ends at LF or CR LF; U+2028, form feeds and others that `splitlines` cuts at are text
+    excerpts = [line.strip() for line in text.split("\n") if line.strip()]
     if not excerpts:
         raise ValueError(f"prompts file {path} is empty; give one excerpt a line")
     return excerpts

@@ -1,0 +1,84 @@
+"""The plain path: whole sequences through a model's own `forward`, padded on the right. Slow, and right if causal.
+
+What a causal model makes of a token depends on what is before it alone, so padding behind a sequence changes nothing,
+also where a model ignores attention masks, carries a state, or has scales, caps and biases after its head.
+`policy_gradients.language.agreement` finds out which models need it, and marks them.
+"""
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+# held against their own forward by the tests, in every way that they are used here: not checked before every first use
+PACKED_FAMILIES = ("qwen2", "llama", "gpt2")
+ELEMENTS = 2**26  # of logits at once while sampling: 256 MiB in float32
+_MARK = "reads_padded"
+
+
+def mark(model: PreTrainedModel, padded: bool) -> None:
+    """From now on the model, its backbone and copies of them are read so."""
+    for part in (model, model.base_model):
+        setattr(part, _MARK, padded)
+
+
+def is_padded(model: nn.Module) -> bool:
+    """Whether the model needs the plain path. One that nobody has checked is checked now.
+
+    Raises:
+        ModelError: no path of this library gives the model's own numbers.
+    """
+    known = getattr(model, _MARK, None)
+    if known is None and model.config.model_type not in PACKED_FAMILIES:
+        from policy_gradients.language.agreement import check_agreement  # it samples and scores, which asks here
+
+        known = check_agreement(model).padded
+    return bool(known)
+
+
+def read(model: nn.Module, ids: Tensor) -> Tensor:
+    """(rows, length), padded on the right → logits (rows, length, vocabulary), or a backbone's last hidden states."""
+    without_cache = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    output = model(input_ids=ids, **without_cache)
+    return output.logits if "logits" in output else output.last_hidden_state
+
+
+def next_token_logits(model: PreTrainedModel, ids: Tensor, lengths: Tensor) -> Tensor:
+    """Of what follows each row, (rows, vocabulary). `ids`: padded on the right, (rows, length); `lengths`: (rows,)."""
+    size = max(1, ELEMENTS // (ids.shape[1] * model.get_output_embeddings().weight.shape[0]))
+    parts = []
+    for rows, counts in zip(ids.split(size), lengths.split(size), strict=True):
+        rows = rows[:, : int(counts.max())]
+        parts.append(read(model, rows)[torch.arange(len(rows), device=ids.device), counts - 1])
+    return torch.cat(parts)
+
+
+def behind_prompts(prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Each completion behind its prompt, padded on the right: (completions, length), and the prompts' lengths.
+
+    Args:
+        prompt_ids, prompt_mask: (prompts, prompt time), padded on the left.
+        completion_ids: (completions, time), padded on the right.
+    """
+    group = len(completion_ids) // len(prompt_ids)
+    lengths = prompt_mask.sum(1).repeat_interleave(group)
+    width, time = prompt_ids.shape[1], completion_ids.shape[1]
+    together = torch.cat([prompt_ids.repeat_interleave(group, dim=0), completion_ids], dim=1)
+    # rows move to the left by their own padding; what is pushed out at the left comes in again at the right
+    places = torch.arange(width + time, device=together.device) + (width - lengths).unsqueeze(1)
+    return together.gather(1, places % (width + time)), lengths
+
+
+def read_rollout(
+    model: nn.Module, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `scoring.hidden_states` returns, with `read` of each token in place of its hidden state."""
+    width, time = prompt_ids.shape[1], completion_ids.shape[1]
+    ids, lengths = behind_prompts(prompt_ids, prompt_mask, completion_ids[:, :-1])
+    found = read(model, ids)
+    rows = torch.arange(len(ids), device=ids.device).unsqueeze(1)
+    completions = found[rows, lengths.unsqueeze(1) - 1 + torch.arange(time, device=ids.device)]
+    first = rows[:: len(ids) // len(prompt_ids)]  # the prompt's own tokens are the same in all of a group
+    places = torch.arange(width, device=ids.device) - (width - lengths[first])
+    return found[first, places.clamp(min=0)] * prompt_mask.unsqueeze(-1), completions
