@@ -5,7 +5,7 @@ import copy
 import torch
 from transformers import PreTrainedModel
 
-from policy_gradients.language.models import ModelError
+from policy_gradients.language.limits import ModelError
 
 
 def with_adapters(model: PreTrainedModel, rank: int, seed: int) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy_gradients.language import padded
-from policy_gradients.language.models import ModelError, position_limit
+from policy_gradients.language.limits import ModelError, position_limit
 from policy_gradients.language.rollout import Rollout, generate
 from policy_gradients.language.scoring import CompletionScorer
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from policy_gradients.language.models import ModelError, end_token_ids
+from policy_gradients.language.limits import ModelError
+from policy_gradients.language.models import end_token_ids
 
 PROBES = (
     "The river is long.\nIt is 1,917 km – naïve?",

@@ -15,14 +15,12 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as transformers_logging
 
 from policy_gradients.language import smollm2
+from policy_gradients.language.agreement import check_agreement
+from policy_gradients.language.limits import ModelError
 
 TINY, SMOLLM2 = "tiny", "smollm2"
 END_OF_DOCUMENT = "<|endoftext|>"
 OFFLINE_HINT = "offline, `--preset tiny` runs on the model that ships with this package"
-
-
-class ModelError(ValueError):
-    """A model could not be loaded; the message says why and what to do."""
 
 
 def resolve_model(name: str) -> str:
@@ -86,8 +84,6 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
     _complete_specials(model, tokenizer)
     model.config.use_cache = True
     model.eval()
-    from policy_gradients.language.agreement import check_agreement  # which samples, and so builds on this module
-
     check_agreement(model)
     return model, tokenizer
 
@@ -126,23 +122,6 @@ def _complete_specials(model: PreTrainedModel, tokenizer: Any) -> None:
 def vocabulary_size(model: PreTrainedModel) -> int:
     """Tokens that the model can write: rows of its head, which may be more than the tokenizer knows."""
     return model.get_output_embeddings().weight.shape[0]
-
-
-def position_limit(model: PreTrainedModel) -> int | None:
-    """Most tokens of one sequence that the model has positions for, None if its config names no limit."""
-    config = model.config.get_text_config()
-    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
-    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
-
-
-def require_room(model: PreTrainedModel, max_prompt_tokens: int, max_new_tokens: int) -> None:
-    """Raise ModelError unless prompt and completion fit into the model's positions."""
-    limit = position_limit(model)
-    if limit is not None and max_prompt_tokens + max_new_tokens > limit:
-        raise ModelError(
-            f"{type(model).__name__} has positions for {limit} tokens, and max_prompt_tokens={max_prompt_tokens} with "
-            f"max_new_tokens={max_new_tokens} may take {max_prompt_tokens + max_new_tokens}; lower one of them"
-        )
 
 
 def _config_ends(model: PreTrainedModel) -> set[int]:

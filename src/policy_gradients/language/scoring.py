@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from policy_gradients.estimators.log_probs import log_probs_and_entropy
 from policy_gradients.language.attention import Grid, PackedAttention, run_packed
 from policy_gradients.language.chunked import StateCredit, score_tokens
-from policy_gradients.language.models import position_limit
+from policy_gradients.language.limits import position_limit
 from policy_gradients.language.padded import is_padded, read, read_rollout
 from policy_gradients.language.rollout import Rollout, positions
 from policy_gradients.language.tokens import leading_ids

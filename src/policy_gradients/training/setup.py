@@ -6,7 +6,16 @@ from contextlib import nullcontext
 import torch
 
 from policy_gradients.language.adapters import with_adapters
-from policy_gradients.language.models import end_token_ids, freeze_first, frozen_copy, load_model
+from policy_gradients.language.agreement import check_agreement
+from policy_gradients.language.checker_states import require_reachable
+from policy_gradients.language.limits import require_room
+from policy_gradients.language.models import (
+    end_token_ids,
+    freeze_first,
+    frozen_copy,
+    load_model,
+    vocabulary_size,
+)
 from policy_gradients.language.recompute import recompute_blocks
 from policy_gradients.language.rewards import decode
 from policy_gradients.language.rollout import generate
@@ -43,6 +52,10 @@ def prepare(config: TrainConfig, task: Task | None = None, make_credit: MakeCred
             "credit to completion"
         )
     model, tokenizer = load_model(config.model)
+    check_agreement(model, longest=config.max_prompt_tokens + config.max_new_tokens)
+    require_room(model, config.max_prompt_tokens, config.max_new_tokens)
+    if isinstance(task, CheckerTask) and task.reward is None:
+        require_reachable(task.rule, tokenizer, vocabulary_size(model), config.max_new_tokens)
     prompts = TaskPrompts(tokenizer, task, config.max_prompt_tokens)
     if config.lora_rank:
         reference, model = model, with_adapters(model, config.lora_rank, config.seed)

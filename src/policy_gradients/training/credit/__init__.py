@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from policy_gradients.language.checker_states import CheckerStates
-from policy_gradients.language.models import end_token_ids
+from policy_gradients.language.models import end_token_ids, vocabulary_size
 from policy_gradients.language.rules import parse_rule
 from policy_gradients.training.config import ByCritic, ByState, TrainConfig
 from policy_gradients.training.credit.base import Credit, Gather, TokenLosses
@@ -33,7 +33,7 @@ def make_credit(config: TrainConfig, model: PreTrainedModel, tokenizer: Any) -> 
     settings = config.credit
     if isinstance(settings, ByState):
         checker = CheckerStates(
-            parse_rule(config.task.rule), tokenizer, model.config.vocab_size, end_token_ids(model, tokenizer)
+            parse_rule(config.task.rule), tokenizer, vocabulary_size(model), end_token_ids(model, tokenizer)
         )
         return CheckerCredit(settings, config.divergence, checker, config.max_new_tokens)
     return CriticCredit(settings, model) if isinstance(settings, ByCritic) else GroupCredit(settings)
