@@ -30,7 +30,7 @@ def micro_model(architecture: str, vocab_size: int, eos_token_id: int, pad_token
                 intermediate_size=48,
                 num_attention_heads=4,
                 num_key_value_heads=2,
-                max_position_embeddings=128,
+                max_position_embeddings=512,
                 tie_word_embeddings=architecture == "qwen2",
                 **shared,
             )

@@ -38,7 +38,7 @@ def test_prompts_have_exactly_the_length_that_was_asked_for(work, tokenizer):
 
 
 def test_a_step_of_ours_decodes_the_full_length_and_names_its_parts(work, monkeypatch):
-    from policy_gradients.training import loop
+    from policy_gradients.training import update as updates
 
     seen = []
 
@@ -46,8 +46,8 @@ def test_a_step_of_ours_decodes_the_full_length_and_names_its_parts(work, monkey
         seen.append(batch)
         return update(run, batch, watch)
 
-    update = loop.update_policy
-    monkeypatch.setattr(loop, "update_policy", watched)
+    update = updates.update_policy
+    monkeypatch.setattr(updates, "update_policy", watched)
     measured = measure_ours(dataclasses.replace(work, warmup_steps=1))
     assert len(seen) == 2  # one to warm up
     assert all(batch.rollout.mask.shape == (4, 4) and (batch.rollout.mask == 1).all() for batch in seen)

@@ -55,7 +55,10 @@ def prepare(config: TrainConfig, task: Task | None = None, make_credit: MakeCred
     check_agreement(model, longest=config.max_prompt_tokens + config.max_new_tokens)
     require_room(model, config.max_prompt_tokens, config.max_new_tokens)
     if isinstance(task, CheckerTask) and task.reward is None:
-        require_reachable(task.rule, tokenizer, vocabulary_size(model), config.max_new_tokens)
+        try:
+            require_reachable(task.rule, tokenizer, vocabulary_size(model), config.max_new_tokens)
+        except ValueError as error:  # said, not refused: its curriculum, or its credit, may be what is looked at
+            logger.warning("%s", error)
     prompts = TaskPrompts(tokenizer, task, config.max_prompt_tokens)
     if config.lora_rank:
         reference, model = model, with_adapters(model, config.lora_rank, config.seed)
