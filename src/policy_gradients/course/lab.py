@@ -109,8 +109,9 @@ class Lab:
     def broken(self, failure: Failure, steps: int, on_step: OnStep = _nothing, **settings: Any) -> Rows:
         """The metrics of the same run with the wrong line in it."""
         reward, settings = self._needs(failure, settings)
+        run = self.prepare(reward, **settings)  # healthy: a sampler that disagrees with the trainer is refused at load
         with planted(failure):
-            return _steps_of(self.prepare(reward, **settings), steps, on_step)
+            return _steps_of(run, steps, on_step)
 
     def compare(self, failure: Failure, *keys: str, steps: int, **settings: Any) -> Rows:
         """Both runs, their curves of the metrics `keys` on the page; the broken one's rows."""

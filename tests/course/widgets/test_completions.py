@@ -1,12 +1,13 @@
 import pytest
 
 from policy_gradients.course.widgets.completions import completion_browser
-from policy_gradients.evaluation.evaluate import marked
 from policy_gradients.language.rewards import Completion
 from policy_gradients.language.rules import parse_rule
+from policy_gradients.language.tasks import CheckerTask
 
 RULE = parse_rule("length=5&digits%3=0")
-GOOD, SHORT, CUT = (marked(RULE, Completion(*c)) for c in [("a 12 ", True), ("<b>&3", False), ("9", True)])
+TASK = CheckerTask(RULE, [], [])
+GOOD, SHORT, CUT = (TASK.marked({}, Completion(*c)) for c in [("a 12 ", True), ("<b>&3", False), ("9", True)])
 
 
 def test_every_check_is_marked_in_text_and_on_the_page():
