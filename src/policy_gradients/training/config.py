@@ -541,8 +541,11 @@ def _owner(name: str) -> str:
 
 
 def flat_of(config: TrainConfig) -> dict[str, Any]:
-    """The flat settings of a config, those with a part in it alone; `make_config(**flat_of(c)) == c`."""
-    flat: dict[str, Any] = {}
+    """The flat settings of a config: those with a part in it, and those that choose the parts.
+
+    `make_config(**flat_of(config)) == config`.
+    """
+    flat = dict(_SELECTORS)
 
     def walk(record: Any) -> None:
         for each in dataclasses.fields(record):

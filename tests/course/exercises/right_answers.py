@@ -42,6 +42,37 @@ def reinforce_gradient(scores, rewards):
     return total / len(scores)
 
 
+def train(theta, play, learning_rate, steps):
+    for _ in range(steps):
+        leaf = theta.detach().clone().requires_grad_(True)
+        arms, rewards = play(leaf.detach())
+        objective = (torch.log_softmax(leaf, 0)[arms] * rewards).mean()
+        (gradient,) = torch.autograd.grad(objective, leaf)
+        theta = theta + learning_rate * gradient
+    return theta
+
+
+def train(theta, play, learning_rate, steps):
+    theta = torch.nn.Parameter(theta.clone())
+    optimizer = torch.optim.SGD([theta], lr=learning_rate, maximize=True)
+    for _ in range(steps):
+        arms, rewards = play(theta.detach())
+        optimizer.zero_grad()
+        torch.distributions.Categorical(logits=theta).log_prob(arms).mul(rewards).mean().backward()
+        optimizer.step()
+    return theta.detach()
+
+
+def train(theta, play, learning_rate, steps):
+    if steps == 0:
+        return theta
+    arms, rewards = play(theta)
+    step = torch.zeros_like(theta)
+    for arm, reward in zip(arms.tolist(), rewards, strict=True):
+        step = step + reward * (F.one_hot(torch.tensor(arm), len(theta)) - F.softmax(theta, 0)) / len(arms)
+    return train(theta + learning_rate * step, play, learning_rate, steps - 1)
+
+
 def reinforce_loss(log_probs, rewards):
     return -(rewards.detach() * log_probs).mean()
 
@@ -187,6 +218,21 @@ def gae(rewards, values, gamma, lam):  # by way of the λ-return
         after = value
         targets.insert(0, target)
     return torch.stack(targets, 1) - values
+
+
+def td_error(reward, value, next_value, ended, gamma):
+    return torch.where(ended, reward, reward + gamma * next_value) - value
+
+
+def td_error(reward, value, next_value, ended, gamma):
+    return reward - value + gamma * next_value.masked_fill(ended, 0.0)
+
+
+def td_error(reward, value, next_value, ended, gamma):
+    errors = []
+    for r, v, following, over in zip(reward, value, next_value, ended.tolist(), strict=True):
+        errors.append(r - v if over else r + gamma * following - v)
+    return torch.stack(errors)
 
 
 # 03

@@ -202,6 +202,11 @@ def _summed(theta, play, learning_rate, steps):
     title="The training loop",
     difficulty=2,
     minutes=20,
+    importance=3,
+    why=(
+        "Each estimate is one of ∇J at the θ that has just played, so every step plays a batch of its own.\n"
+        "The mean over the presses keeps the step's size the same for any batch, and adding climbs."
+    ),
     reference=_climb,
     shows=[score_vectors, score_gradient],
     cases=_machines,

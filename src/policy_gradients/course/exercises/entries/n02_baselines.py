@@ -324,6 +324,11 @@ def _one_td_error(reward, value, next_value, ended, gamma):
     title="The surprise of one step",
     difficulty=1,
     minutes=8,
+    importance=3,
+    why=(
+        "V(s) promised a return; r + γ V(s′) is what one step later makes of that promise.\n"
+        "Under the true values the mean of δ is the advantage of the action, so one step already tells good from bad."
+    ),
     reference=_one_td_error,
     shows=[td_errors],
     cases=_single_steps,
