@@ -45,6 +45,12 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+
+show(five_steps("03_credit_and_long_horizons"))
+
+# %%
 import torch
 
 from policy_gradients.course.curves import curves, number_map
@@ -901,7 +907,7 @@ progress()
 # %% [markdown]
 # ## Onward
 #
-# A late reward credits every token, and only many sentences tell the cause from the bystanders; the price is variance. Potentials and
+# A late reward credits every token, and only many sentences tell the cause from the bystanders. The price is variance. Potentials and
 # critics pay a token nearer to its own share, GPOMDP does without episodes, and old sentences can be weighed, until one of them
 # outweighs the rest.
 #

@@ -45,6 +45,12 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+
+show(five_steps("04_natural_gradient"))
+
+# %%
 import math
 
 import torch
@@ -876,4 +882,4 @@ progress()
 #
 # Not shown: a language model. There a state is a whole text, a value network is as large as the policy, and a reward is one bit.
 #
-# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), about two hours with its exercises.
+# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), 50 min to read and 80 min of exercises.

@@ -31,7 +31,7 @@
 #
 # | | |
 # | --- | --- |
-# | to read | 50 min, and about 80 more for the eight exercises |
+# | to read and think | 50 min, and 80 min for the eight exercises |
 # | to run | under a minute on two CPU cores, no GPU |
 # | needs | [notebook 02](02_baselines.ipynb): baselines, leave-one-out; [notebook 04](04_natural_gradient.ipynb) for KL, if you have it |
 
@@ -41,6 +41,12 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+
+show(five_steps("05_grpo_from_scratch"))
 
 # %%
 import math
@@ -1056,6 +1062,9 @@ Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory 
 #
 # ## Where the source page differs
 #
+# The page *Policy Gradients*, from which this course started (see the
+# [bibliography](../docs/bibliography.md#the-source-page)), ends with GRPO. What it says of it:
+#
 # | the page | what holds, and where you saw it |
 # | --- | --- |
 # | GRPO is cited as arXiv:2401.13662 | that is Lehmann's survey [5]; GRPO is arXiv:2402.03300 [1] |
@@ -1094,3 +1103,16 @@ progress()
 # 9. Zheng et al. (2025). GSPO. [arXiv:2507.18071](https://arxiv.org/abs/2507.18071)
 # 10. Davis & Recht (2025). What is the objective of reasoning with RL?
 #     [arXiv:2510.13651](https://arxiv.org/abs/2510.13651)
+
+# %% [markdown]
+# ## Onward
+#
+# GRPO asks the same prompt G times and lets the answers be each other's baseline: no bias from that, and no critic to hold. The std
+# re-weighs prompts by difficulty, an average over each text's own length re-weighs texts, and both are choices with a price. A KL
+# term is to be chosen by its gradient, and an entropy bonus needs the whole softmax.
+#
+# Not shown: whether any of it steers a real model to a rule that it hardly ever meets by chance, and how a run that is wrong
+# somewhere looks from outside.
+#
+# Next: [06 · Can a 0/1 checker steer a real language model?](06_grpo_on_a_t4.ipynb), 30 min to read and 65 min of exercises. Or
+# first the lab: [What does each classic bug look like?](break_it.ipynb), 40 min to read and 20 min of exercises.

@@ -32,13 +32,17 @@
 # - say what one advantage for a whole completion costs, and how a checker that can be asked half-way helps;
 # - cut a run in the middle, resume it, and verify that nothing was lost.
 #
-# | tier | model | to read | to run this notebook | state |
-# | --- | --- | --- | --- | --- |
-# | `tiny` | a small `Qwen2` model, pretrained by this repository, shipped in the package | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
-# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 30 min | 12 min on one CPU core, beside other jobs | measured on CPUs; its full runs are in section 9 |
-# | `gpt2`, `qwen` | gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | – | presets to start from; not measured to the end yet, so no minutes are promised |
+# | | |
+# | --- | --- |
+# | to read and think | 30 min, and 65 min for the six exercises |
+# | to run | by the tier, below; no GPU, and, once installed, no network |
+# | needs | [notebook 05](05_grpo_from_scratch.ipynb): groups, advantages, the loss |
 #
-# **Needs**: the policy gradient ∇J = E[A ∇log π] and the idea of a baseline. No GPU, and, once installed, no network.
+# | tier | model | to run this notebook | state |
+# | --- | --- | --- | --- |
+# | `tiny` | a small `Qwen2` model, pretrained by this repository, shipped in the package | under 2 min on two CPU cores | measured; the outputs below are its |
+# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 12 min on one CPU core, beside other jobs | measured on CPUs; its full runs are in section 9 |
+# | `gpt2`, `qwen` | gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | presets to start from; not measured to the end yet, so no minutes are promised |
 
 # %%
 # @title Setup: on Colab this installs the course, elsewhere it does nothing
@@ -46,6 +50,12 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+
+show(five_steps("06_grpo_on_a_t4"))
 
 # %%
 from policy_gradients.course.machine import run_directory, suggested_preset
@@ -730,7 +740,8 @@ Table(["before", "after", "passes"], rows)
 # %% [markdown]
 # ## 10. What the recipe said, and what is done here instead
 #
-# The recipe stands on a web page. Much of it could not be run, or did not mean what it said.
+# The recipe stands on the page *Policy Gradients*, from which this course started (see the
+# [bibliography](../docs/bibliography.md#the-source-page)). Much of it could not be run, or did not mean what it said.
 #
 # | the page's recipe | here | why |
 # | --- | --- | --- |
@@ -776,3 +787,14 @@ progress()
 #     [arXiv:1706.05374](https://arxiv.org/abs/1706.05374)
 # 12. Abdolmaleki et al. (2018). Maximum a posteriori policy optimisation.
 #     [arXiv:1806.06920](https://arxiv.org/abs/1806.06920)
+
+# %% [markdown]
+# ## Onward
+#
+# A batch teaches what its groups disagree about, so a rule that is hardly ever met needs a path to it: a wider tolerance, paid by
+# degrees. One advantage for a whole text is mostly noise; a checker that can be asked half-way pays every token its own share. A
+# run is watched by its silent groups and its gradient norm, and a cut one goes on to the same numbers.
+#
+# Not shown: whether the policy learnt the rule or a trick that passes, and what else in the model has changed.
+#
+# Next: [07 · Did it learn, or did it cheat?](07_evaluation.ipynb), 30 min to read and 40 min of exercises.

@@ -31,12 +31,11 @@
 # - recognise collapse, drift and a hacked diversity count, and name the measurement that exposes each;
 # - price a pass rate in nats, against the least price that any policy must pay.
 #
-# | tier | to read | to run this notebook | state |
-# | --- | --- | --- | --- |
-# | `tiny` | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
-# | others | – | – | later releases: not measured yet |
-#
-# **Needs**: [notebook 06](06_grpo_on_a_t4.ipynb), for the rule and the curriculum.
+# | | |
+# | --- | --- |
+# | to read and think | 30 min, and 40 min for the three exercises |
+# | to run | under 2 min on two CPU cores, no GPU, with the tier `tiny`; the other tiers are not measured yet |
+# | needs | [notebook 06](06_grpo_on_a_t4.ipynb): the rule and the curriculum |
 
 # %%
 # @title Setup: on Colab this installs the course, elsewhere it does nothing
@@ -44,6 +43,12 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+
+show(five_steps("07_evaluation"))
 
 # %%
 PRESET = "tiny"  # the model tier, and all of its settings
@@ -538,3 +543,14 @@ progress()
 #    [arXiv:2311.07911](https://arxiv.org/abs/2311.07911)
 # 8. Shao et al. (2024). DeepSeekMath: GRPO, and the KL penalty it uses.
 #    [arXiv:2402.03300](https://arxiv.org/abs/2402.03300)
+
+# %% [markdown]
+# ## Onward
+#
+# A rate comes with an interval, and a change with the same prompts before and after. A fraud can pass every check that its author
+# knew of, but not for little: every bit of variety that it gives up is paid for in nats, and there is a least price. The parts of
+# the rule, a target that it has not seen, and the texts themselves say what was learnt.
+#
+# Not shown: a run that goes wrong while all its curves look right, and which alarm would have rung.
+#
+# Next: the lab, [What does each classic bug look like?](break_it.ipynb), 40 min to read and 20 min of exercises.

@@ -30,7 +30,7 @@
 #
 # | | |
 # | --- | --- |
-# | to read | 40 min, and about 20 more for the three exercises |
+# | to read and think | 40 min, and 20 min for the three exercises |
 # | to run | under 90 seconds on two CPU cores, no GPU |
 # | needs | [notebook 05](05_grpo_from_scratch.ipynb): the five steps of GRPO, ratio and clip, k1 to k3, the entropy bonus |
 
@@ -40,6 +40,12 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+
+show(five_steps())
 
 # %%
 import tempfile
@@ -580,5 +586,18 @@ progress()
 #    [arXiv:1710.03740](https://arxiv.org/abs/1710.03740)
 # 6. Yu et al. (2025). DAPO: dropping uniform groups. [arXiv:2503.14476](https://arxiv.org/abs/2503.14476)
 #
-# Where this differs from the web page that the course grew out of: the page proposes an entropy bonus
-# $-\mathbb{E}[\log\pi]$ and does not say how to differentiate it. Section 7 is what happens to the obvious way.
+# Where the source page differs: the page *Policy Gradients* (see the
+# [bibliography](../docs/bibliography.md#the-source-page)) proposes an entropy bonus $-\mathbb{E}[\log\pi]$ and does not say
+# how to differentiate it. Section 7 is what happens to the obvious way.
+
+# %% [markdown]
+# ## Onward
+#
+# Ten wrong lines, and none of them crashed: each left a curve that says what it was, if you look at the right one. What gives them
+# away is a pair of numbers that must agree, sampler and trainer, estimate and exact value. An alarm with a threshold says so at a
+# step when it is still cheap.
+#
+# Not shown: bugs in the reward itself, which does what it was written to do. A policy that games it rings no alarm here.
+#
+# Next: [06 · Can a 0/1 checker steer a real language model?](06_grpo_on_a_t4.ipynb), 30 min to read and 65 min of exercises; after
+# it, [07 · Did it learn, or did it cheat?](07_evaluation.ipynb), 30 min to read and 40 min of exercises.
