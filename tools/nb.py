@@ -30,7 +30,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import way  # noqa: E402
+import way
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SETUP = "# @title Setup"
@@ -73,6 +73,9 @@ def normalised(nb):
         for key in ("execution", "lines_to_next_cell"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":  # a widget without its state is an error message on GitHub
+            for output in cell.outputs:
+                if "text/html" in output.get("data", {}):  # what stands in its place
+                    output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for data in (output.get("data", {}) for output in cell.outputs):
                 if "image/png" in data:  # its twin in HTML is for a page that runs; on GitHub it would be no picture

@@ -73,8 +73,8 @@ def total(given: list[Room]) -> str:
     count, practice = sum(room.exercises for room in given), sum(room.practice for room in given)
     mistakes = sum(room.mistakes for room in given)
     return (
-        f"All of it: about {hours} hours, {practice} minutes of them for {count} exercises, which know {mistakes} typical "
-        "mistakes by name."
+        f"All of it: about {hours} hours, {practice} minutes of them for {count} exercises, which know {mistakes} "
+        "typical mistakes by name."
     )
 
 

@@ -54,6 +54,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
 
 show(five_steps("06_grpo_on_a_t4"))
 
@@ -65,6 +66,7 @@ ON_DRIVE = False  # in Colab, True keeps the runs on your Google Drive: they out
 
 # %%
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -112,7 +114,8 @@ print(rule.name, rule.sentence, [part.name for part in rule.parts], sep="\n")
 # An optimiser finds whatever hole its reward has. So first write the checker yourself, and mind the holes.
 
 # %% [markdown]
-# **Exercise: The checker** (★★, 10 min). The rule above, without the library. `completion` has `text` and `finished`.
+# **Exercise: The checker** (★★, 10 min). The rule above with 64 characters, whichever model you
+# train, and without the library. `completion` has `text` and `finished`.
 
 
 # %%
@@ -128,9 +131,6 @@ checker = check(checker)
 
 # %% [markdown]
 # Now some strings that were made to fool it.
-#
-# > **Predict**: which of these seven pass? Watch the `³` and the space at the end of two of them. The last text is
-# > that of the first.
 
 # %%
 song, bridge = (
@@ -140,8 +140,21 @@ song, bridge = (
 crate = "A crate holds about one m³ and was first built for the salt sea."
 texts = [song, song + " ", bridge, bridge + " ", song.replace("1965", "1964"), crate]
 cases = [Completion(text, finished=True) for text in texts] + [Completion(song, finished=False)]
-print("yours and the library's agree:", [checker(case) == passes(rule, case) for case in cases])
-gallery([task.marked({}, case) for case in cases])
+sixty_four = parse_rule("length=64&digits%3=0")
+print(*(f"{json.dumps(c.text, ensure_ascii=False)}{'' if c.finished else ', cut off here'}" for c in cases), sep="\n")
+
+# %%
+predict(
+    "06: strings made to fool the checker",
+    "How many of these seven pass?",
+    sum(passes(sixty_four, case) for case in cases),
+    within=0,
+    because="Read each again: a space is a character, ³ is no digit, and a text that was cut off has not ended.",
+)
+
+# %%
+print("yours and the library's agree:", [checker(case) == passes(sixty_four, case) for case in cases])
+gallery([replace(task, rule=sixty_four).marked({}, case) for case in cases])
 
 # %% [markdown]
 # Nothing is stripped, so a space is a character: it spoils the song and completes the bridge. `"³".isdigit()` is true
@@ -155,7 +168,8 @@ gallery([task.marked({}, case) for case in cases])
 # ## 2. What the model sees, and what it does untouched
 #
 # A prompt is the chat template around one line of instruction and a sentence of an article. The articles ship with the
-# package; a held-out part of them is kept for notebook 07. A token is a pair of characters.
+# package; a held-out part of them is kept for notebook 07. With `tiny` a token is a pair of characters; with
+# the larger models it is a word, or a part of one.
 
 # %%
 model, tokenizer = load_model(config.model)
@@ -203,7 +217,7 @@ completions = [c for rollout in rollouts for c in decode(tokenizer, rollout)]
 gallery([task.marked({}, c) for c in completions[::G][:5]])
 
 # %% [markdown]
-# In pretraining, the answers were *about* as long as the instruction says, and hardly ever exactly. What the sentence
+# In the pretraining of `tiny`, the answers were *about* as long as the instruction says, and hardly ever exactly. What the sentence
 # on digits means, it could not tell. Both are left to the checker.
 #
 # Answers of different lengths stand in one padded tensor. To stop is an action too, and it has to be learnt.
@@ -275,9 +289,17 @@ for name, reward in (("all or nothing", rule_reward), ("partial credit", partial
 # independently with probability p, a group is uniform with probability
 #
 # $$p^G + (1-p)^G .$$
-#
-# > **Predict**: take the strict pass rate above (if it was zero, one in a thousand). What share of the groups carries
-# > a gradient? And with the wide tolerance? Write both down, then run the next cell.
+
+# %%
+p, p_wide = (rewards_within(t).mean().item() for t in (0, config.curriculum.start_tolerance))
+p = p or 0.001
+predict(
+    "06: groups that speak",
+    f"Strictly, {p:.1%} pass; a group is G = {G}. Which share of the groups carries a gradient? (0 to 1)",
+    1 - p**G - (1 - p) ** G,
+    within=0.05,
+    because=f"Within the wide tolerance {p_wide:.1%} pass, and {1 - p_wide**G - (1 - p_wide) ** G:.0%} of groups speak.",
+)
 
 
 # %%
@@ -332,16 +354,21 @@ runs = run_directory(ON_DRIVE)
 
 
 # %%
-def watched(config, folder):
+def watched(config, folder, **more):
     """Train with a live board; the run's folder."""
     with LivePlot(*BOARD, total=config.max_steps) as live:
         begun = (folder / "config.json").exists()  # on Drive, by an earlier session
-        return train(config, folder, resume=begun, progress=False, on_step=lambda row: live.log(**row))
+        return train(config, folder, resume=begun, progress=False, on_step=lambda row: live.log(**row), **more)
 
 
-# %% [markdown]
-# > **Predict**: where will `groups without a gradient` lie? And the gradient norm in the first steps? Can a policy
-# > drift from its reference if its gradient is zero?
+# %%
+predict(
+    "06: the sparse run",
+    "The strict rule alone, for a few steps: how many of the groups will have no gradient?",
+    "more than four in five",
+    options=["hardly any", "about a half", "more than four in five"],
+    because="And the policy can drift all the same: Adam makes full-sized steps of whatever is left.",
+)
 
 # %%
 SPARSE_STEPS = 5
@@ -408,16 +435,33 @@ Table(["rewards", "variance", "weight", "capped"], [[*row, bonus_weight(0.01, ba
 #
 # Where the GRPO paper has the group's mean as baseline, here it is the mean of the *others* [2]. With `scale="std"` the
 # advantage is then divided by the group's standard deviation. A part of the rule that is rare in its group keeps its
-# pull that way. The price is a bias: easy and hard prompts get other weights [3].
+# pull that way. The price is a bias: easy and hard prompts get other weights [3]. The run below trains with the
+# `leave_one_out` that you wrote in section 3.
 #
 # Two terms keep the policy a language model: the exact KL to the untouched model over a completion's tokens, at the
 # price β, `kl_weight`; and the KL on the *prompts'* own tokens, at `prompt_kl_weight`. Prompts are plain text, so that
 # one keeps plain text.
 
 # %%
+from policy_gradients.training.credit.group import GroupCredit
+
+
+class YourCredit(GroupCredit):
+    """Plain GRPO: your `leave_one_out`, or the reference's where you left it blank, over the group's spread."""
+
+    def assign(self, groups, reward):
+        return leave_one_out(groups) / (groups.std(1, keepdim=True) + 1e-4)
+
+
+def yours(config, model, tokenizer):
+    """What `train` asks for the run's credit."""
+    return YourCredit(config.credit)
+
+
+# %%
 STEPS = 12
 print(f"{STEPS} of at most {config.max_steps} steps, {config.num_prompts * G} completions each")
-grpo = watched(preset(PRESET, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo")
+grpo = watched(preset(PRESET, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo", make_credit=yours)
 
 
 # %%
@@ -472,9 +516,14 @@ print(
 value = expected_value(torch.tensor([0.9, 0.1]).log(), torch.tensor([0.0, 1.0]))
 print(f"a good token that is drawn once in ten: expected value {value:.2f}, and it gets its gradient at every draw")
 
-# %% [markdown]
-# > **Predict**: same prompts, same number of completions, same curriculum. After as many steps as above, where will the
-# > strict rate be? And the KL?
+# %%
+predict(
+    "06: credit by state",
+    "Same prompts, completions and curriculum. The strict rate after as many steps, beside the run above?",
+    "higher",
+    options=["lower", "about the same", "higher"],
+    because="Every token is paid its own share, and learns from every draw.",
+)
 
 # %%
 shown = ("credit", "updates_per_batch", "state_memory", "num_prompts", "num_generations", "learning_rate")
@@ -583,8 +632,14 @@ except Cut:
     left = sorted(path.name for path in (scratch / "cut").iterdir())
     print(f"cut after {len(read_metrics(scratch / 'cut' / 'metrics.jsonl'))} steps; the folder holds {', '.join(left)}")
 
-# %% [markdown]
-# > **Predict**: with which step will the resumed run go on? How many rows will its `metrics.jsonl` have?
+# %%
+predict(
+    "06: resume",
+    "With which step will the resumed run go on?",
+    5,
+    within=0,
+    because="The last checkpoint is that of step 4. Step 5 is done again, and the log has each of its six steps once.",
+)
 
 # %%
 resumed = train(short, scratch / "cut", resume=True, progress=False)
@@ -678,9 +733,16 @@ for report in reports[:1]:
 # it down, and fit the policy to it [12]. In the logits z:
 #
 # $$q(a) \propto \pi_{ref}(a)\, e^{Q(a)/\beta}, \qquad \nabla_z\, KL(q \,\|\, \pi) = \pi - q .$$
-#
-# > **Predict**: two answers are equally good, and the reference likes both. The policy has all but lost the second,
-# > π = 1/1000. How hard does each objective pull it back?
+
+# %%
+predict(
+    "06: the lost answer",
+    "Two answers are equally good, and the reference likes both. The policy has all but lost the second, "
+    "π = 1/1000. Which objective pulls it back harder?",
+    "the projection",
+    options=["the policy gradient", "both alike", "the projection"],
+    because="A token's policy gradient is π (Q − V), next to nothing where π is. The projection's is q − π.",
+)
 
 # %%
 logits = torch.tensor([1000.0, 1.0]).log().requires_grad_()

@@ -47,6 +47,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
 
 show(five_steps("07_evaluation"))
 
@@ -114,10 +115,18 @@ show(before_after(report))
 
 # %% [markdown]
 # ## 2. How sure is a rate?
-#
-# > **Predict**: a policy fails on all of 100 prompts. What is the largest true pass rate that is still compatible
-# > with that, at 95 % confidence: 0 %, 1 %, or more?
-#
+
+# %%
+predict(
+    "07: nothing of a hundred",
+    "A policy fails on all of 100 prompts. What is the largest true pass rate that is still compatible "
+    "with that, at 95 % confidence, in per cent?",
+    100 * 1.96**2 / (100 + 1.96**2),
+    within=1,
+    because="Nothing seen does not mean nothing there.",
+)
+
+# %% [markdown]
 # The textbook interval $\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$ puts the *estimated* spread around the estimate. At
 # 0 of 100 that spread is zero: the interval is a point, and claims certainty. Wilson (1927) turned the question round.
 # Which true rates p would not be rejected by what was seen, with the spread at *p*?
@@ -247,9 +256,15 @@ Table(["tolerance", "before", "after"], rows)
 #
 # A perfect pass rate is easy. The **parrot** answers every prompt with one sentence that passes. The **zero writer**
 # knows that we count distinct completions, and writes different strings of zeros and spaces.
-#
-# > **Predict**: which of these will expose the parrot, which the zero writer: the strict rate, the number of distinct
-# > completions, the share of texts with five words in common?
+
+# %%
+predict(
+    "07: the zero writer",
+    "Which of these exposes the zero writer?",
+    "five words in common",
+    options=["the strict rate", "distinct completions", "five words in common", "none of them"],
+    because="It passes, and all its strings differ. Distinct completions expose the parrot alone.",
+)
 
 # %%
 SENTENCE = "It was released on 12 May 1965 and sold well in northern Europe."
@@ -399,8 +414,15 @@ print("prompt:", row["excerpt"], "before:", row["before"]["text"], "after:", row
 #
 # Training asked for one length only. Ask for another: the prompt's sentence names the new number, and the checker
 # demands it.
-#
-# > **Predict**: will the mean length follow the number in the prompt, or stay where training put it?
+
+# %%
+predict(
+    "07: an unseen target",
+    "Will the mean length follow the number in the prompt?",
+    "it stays where training put it",
+    options=["it follows", "half-way", "it stays where training put it"],
+    because="The number never varied in training, so nothing could teach the policy to read it.",
+)
 
 # %%
 tuned = load_subject(folder)
