@@ -1,10 +1,11 @@
-# Both `make run` and `make test` set themselves up: on a fresh machine they make .venv and install into it, later they
-# reuse it. Overridable: PYTHON, VENV, SEED, RUN_DIR, TORCH_INDEX, NB.
+# `make learn`, `make run` and `make test` set themselves up: on a fresh machine they make .venv and install into it, later
+# they reuse it. Overridable: PYTHON, VENV, SEED, RUN_DIR, TORCH_INDEX, NB, LAB.
 
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 NB ?=
+LAB ?=# more options of `jupyter lab`, such as LAB="--no-browser --port=8889"
 RUN_DIR ?= runs/tiny-$(shell date +%Y%m%d-%H%M%S)
 RUN_DIR := $(RUN_DIR)# read the clock once: training never overwrites another run, so each needs its own folder
 
@@ -18,11 +19,14 @@ ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: help run results results-smollm2 test lint notebooks prove-notebooks check-notebooks site clean
+.PHONY: help learn run results results-smollm2 test lint notebooks prove-notebooks check-notebooks site clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+learn: $(VENV)/.learn ## open JupyterLab at notebook 01 (NB=02_baselines for another)
+	$(BIN)/jupyter lab $(LAB) notebooks/$(or $(basename $(notdir $(NB))),01_reinforce_on_a_bandit).ipynb
 
 run: $(READY) ## train the tiny model with GRPO, then compare it with its reference (SEED=0, RUN_DIR=runs/tiny-<time>)
 	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)
@@ -72,15 +76,22 @@ site: $(VENV)/.site ## build the course as a searchable site, from the outputs a
 	$(BIN)/python tools/links.py build/site
 
 clean: ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) build dist docs/notebooks docs/api src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/notebooks docs/api docs/_extra src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # torch goes first, so that TORCH_INDEX serves it and its needs alone; the constraints then keep pip from replacing it.
-$(READY): pyproject.toml requirements.txt constraints.txt
+$(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --retries 1 -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
+
+$(VENV)/.learn: $(VENV)/.torch pyproject.toml requirements.txt
+	$(BIN)/python -m pip install -c constraints.txt -e '.[learn]'
+	touch $@
+
+$(READY): $(VENV)/.torch pyproject.toml requirements.txt
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.learn
 
 $(VENV)/.site: $(READY)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[site]'

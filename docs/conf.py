@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from api_pages import write_api  # noqa: E402
+from map_page import write_map  # noqa: E402
 
 NOTEBOOKS = HERE / "notebooks"  # copies, made at every build; git ignores them
 
@@ -21,7 +22,7 @@ copyright = "the policy-gradients authors. Code: Apache-2.0; text of the shipped
 language = "en"
 
 extensions = ["myst_nb"]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_extra", "**/.ipynb_checkpoints"]
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
@@ -30,6 +31,7 @@ nb_number_source_lines = False
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
+html_extra_path = ["_extra"]  # holds the map's pictures, made at every build
 html_css_files = ["course.css"]
 html_js_files = ["search.js"]
 html_search_scorer = str(HERE / "scorer.js")
@@ -70,4 +72,5 @@ def copy_notebooks(source: Path) -> None:
 
 
 copy_notebooks(HERE.parent / "notebooks")
+write_map(HERE.parent / "notebooks", HERE / "_extra" / "_map")
 write_api(HERE.parent / "src" / "policy_gradients" / "estimators", HERE / "api")

@@ -6,6 +6,9 @@
     python tools/nb.py prove [X ...]    execute each twice, writing nothing: as it is, every exercise has to turn out
                                         "not attempted"; with the answers filled in, "correct"
     python tools/nb.py exercise X       print the cells of an exercise, to paste into a script
+    python tools/nb.py owner NAME       the repository's owner on GitHub, in every badge and set-up cell ("" for none)
+
+The owner stands in pyproject.toml. The scripts say OWNER; what is built from them has the name.
 
 Changing a cell does not make the outputs of later cells stale here, though it may in truth: release with `run`.
 """
@@ -25,7 +28,12 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import way
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SETUP = "# @title Setup"
 HEADER = "format_name: percent"  # without it jupytext guesses the format, and may take the pair for no pair
 # What an output would tell about the machine it was made on: homes, installed files, temporary cell files.
 MACHINE = re.compile(r"/(home|Users|root)/|[A-Z]:\\+Users\\|(site|dist)-packages|ipykernel_\d+")
@@ -34,17 +42,24 @@ CHECKOUT = str(Path(__file__).resolve().parents[1])
 
 def built(script, notebook):
     """The notebook that `script` means, with those outputs of the old `notebook` whose cells are still the same."""
-    nb = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    nb, owner = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent"), way.owner()
     kept = defaultdict(list)  # source -> cells, in order: a source may occur twice
     if notebook.exists():
         for cell in nbformat.read(notebook, as_version=4).cells:
-            kept[cell.cell_type, cell.source].append(cell)
+            kept[cell.cell_type, known_by(cell)].append(cell)
     for cell in nb.cells:
-        same = kept[cell.cell_type, cell.source]
+        cell.source = way.addressed(cell.source, owner)
+        same = kept[cell.cell_type, known_by(cell)]
         if cell.cell_type == "code" and same:
             old = same.pop(0)
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
     return normalised(nb)
+
+
+def known_by(cell):
+    """What a cell is recognised by: its source; the set-up cell by its title, whoever owns the repository."""
+    title = cell.source.partition("\n")[0]
+    return title if title.startswith(SETUP) else cell.source
 
 
 def normalised(nb):
@@ -58,6 +73,9 @@ def normalised(nb):
         for key in ("execution", "lines_to_next_cell"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":  # a widget without its state is an error message on GitHub
+            for output in cell.outputs:
+                if "text/html" in output.get("data", {}):  # what stands in its place
+                    output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for data in (output.get("data", {}) for output in cell.outputs):
                 if "image/png" in data:  # its twin in HTML is for a page that runs; on GitHub it would be no picture
@@ -166,7 +184,7 @@ def write(notebook, nb):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("build", "check", "run", "prove", "exercise"))
+    parser.add_argument("action", choices=("build", "check", "run", "prove", "exercise", "owner"))
     parser.add_argument("names", nargs="*", help="notebooks, as a name or a path of either file (default: all)")
     parser.add_argument("--folder", type=Path, default=Path(CHECKOUT, "notebooks"), help="default: %(default)s")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds that one cell may take (default: 1800)")
@@ -174,6 +192,16 @@ def main():
     if args.action == "exercise":
         print(*map(exercise_cells, args.names), sep="\n")
         return False
+
+    if args.action == "owner":
+        if len(args.names) != 1:
+            parser.error('give one name, as in `nb.py owner octocat`; "" takes it away')
+        try:
+            way.set_owner(args.names[0])
+        except ValueError as error:
+            parser.error(str(error))
+        way.main()
+        args.action, args.names = "build", []
 
     pairs = {script.stem: (script, args.folder / f"{script.stem}.ipynb") for script in args.folder.glob("scripts/*.py")}
     names = sorted({Path(name).stem for name in args.names} or pairs)

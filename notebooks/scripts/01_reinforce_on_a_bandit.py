@@ -44,6 +44,13 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("01_reinforce_on_a_bandit"))
+
+# %%
 import torch
 
 from policy_gradients.course.curves import curves
@@ -83,9 +90,15 @@ except RuntimeError as error:
 # %% [markdown]
 # The chain is cut twice. The button is drawn, the cookie is drawn, and drawing has no derivative.
 # PyTorch is right to refuse. Where is there a slope, then?
-#
-# > **Predict**: throw the dice *beforehand*, and keep them. Now raise θ₃ slowly.
-# > What does the cookie count look like as a function of θ₃, for one press? For 20? On average?
+
+# %%
+predict(
+    "01: the average over all dice",
+    "As a function of θ₃, one press is a cliff. What is the average over all dice?",
+    "a smooth slope",
+    options=["a cliff", "a staircase", "a smooth slope"],
+    because="Twenty presses are the staircase.",
+)
 
 
 # %%
@@ -118,8 +131,15 @@ show(curves(grid, lines, title="Stairs, and a slope", xlabel="θ₃", ylabel="co
 # Our box is small enough to look inside: three buttons, two outcomes each, six cases in all.
 # The course keeps an **oracle** for such worlds. It goes through all cases and knows J and ∇J exactly.
 # The learner never sees it. We use it as a ruler.
-#
-# > **Predict**: at θ = 0 all buttons are equally likely. What is J? What sign has ∂J/∂θ₂, the middling button?
+
+# %%
+predict(
+    "01: J at even odds",
+    "At θ = 0 all buttons are equally likely. What is J?",
+    payout.mean().item(),
+    within=0.01,
+    because="The middling button pays a little more than that, so ∂J/∂θ₂ is positive, if small.",
+)
 
 # %%
 mdp = bernoulli_bandit(payout.tolist())
@@ -169,9 +189,14 @@ softmax_score = check(softmax_score)
 # hint(softmax_score)  # without the #: a hint, and the next one each time
 # solution(softmax_score)
 
-# %% [markdown]
-# > **Predict**: press a million times and average the *scores*, without any rewards. What comes out?
-# > Does it depend on θ?
+# %%
+predict(
+    "01: the mean score",
+    "Average the scores of a million presses, without any rewards. How long is the mean?",
+    0.0,
+    within=0.01,
+    because="At any θ: probabilities sum to one, and the gradient of one is zero.",
+)
 
 # %%
 somewhere = torch.tensor([1.0, 0.0, -0.5])
@@ -237,9 +262,15 @@ print(f"variance {moments.variance:.4f} from one press, against ‖∇J‖² = {
 
 # %% [markdown]
 # No bias, down to rounding. But the variance of one press is some twenty times the squared gradient: mostly noise.
-#
-# > **Predict**: you want *half* the error. How many times more presses is that?
-# > Draw the error against n, both axes logarithmic. What slope?
+
+# %%
+predict(
+    "01: half the error",
+    "You want half the error. How many times as many presses is that?",
+    4.0,
+    within=0,
+    because="The error falls as 1/√n, so the slope in logarithms is −1/2.",
+)
 
 # %%
 from policy_gradients.oracle.compare import compare
@@ -299,8 +330,15 @@ train = check(train)
 # %% [markdown]
 # Our policy starts prejudiced: it presses the worst button four times in five.
 # Sixteen machines stand side by side, and each step presses all of them once.
-#
-# > **Predict**: how will the *middling* button's probability run: up, down, or both?
+
+# %%
+predict(
+    "01: the middling button",
+    "How will the middling button's probability run?",
+    "up, then down",
+    options=["up", "down", "up, then down"],
+    because="It beats the average until the policy has become better than it.",
+)
 
 # %%
 from policy_gradients.worlds.rollout import rollout
@@ -523,8 +561,15 @@ Table(["ψₜ is weighted by", "bias", "variance of one episode"], rows)
 #
 # A world of two steps, γ = ½. The policy cannot tell the steps apart: one θ serves both.
 # Action 1 earns +1 at the first step, and −1.5 at the second. Action 0 earns nothing.
-#
-# > **Predict**: on paper, at even odds. Should action 1 become likelier? What does the sum without γᵗ say?
+
+# %%
+predict(
+    "01: two steps",
+    "At even odds, should action 1 become likelier? And what does the sum without γᵗ say?",
+    "yes, and the sum says no",
+    options=["yes, and so says the sum", "yes, and the sum says no", "no, and so says the sum"],
+    because="Discounted, the loss at the second step weighs 0.75, less than the gain of 1.",
+)
 
 # %%
 world = two_step()
@@ -615,8 +660,15 @@ Table(["asymmetry of the derivative", "with γᵗ", "without"], rows)
 # ### What the theorem does not say
 #
 # Change the policy, and you come to other states. One reads that this effect "vanishes" from the gradient.
-#
-# > **Predict**: is the derivative of the state distribution zero?
+
+# %%
+predict(
+    "01: other states",
+    "You change the policy, and come to other states. Is the derivative of the state distribution zero?",
+    "no",
+    options=["yes", "no"],
+    because="It is far from zero, but it need not be computed: Q counts it already.",
+)
 
 # %%
 from policy_gradients.oracle.mdp import state_distribution
@@ -638,8 +690,15 @@ print(f"‖∂d/∂θ‖ = {visits.norm():.2f}; theorem − exact ∇J: {(walk.t
 # One reason you have met: a probability is smooth in θ where a choice is a cliff (section 1). Another is that a policy may
 # not *see* enough. Three places in a row, all alike to it; each step costs 1, and beyond the third is the exit. "Right"
 # means right, but in the middle place the two directions are exchanged (Sutton & Barto 2018, Example 13.1).
-#
-# > **Predict**: what do "always right" and "always left" earn? What is the best chance of "right": ½, more, less?
+
+# %%
+predict(
+    "01: blind",
+    "What is the best chance of “right”?",
+    "more than ½",
+    options=["less than ½", "½", "more than ½"],
+    because="It is 2 − √2. Always right, or always left, never gets out.",
+)
 
 # %%
 dark = short_corridor()
@@ -676,9 +735,15 @@ print(f"after 100 exact steps: p = {at.softmax(0)[1]:.4f}, 2 − √2 = {2 - 2**
 #
 # Another machine, which pays 0.2, 0.5 or 0.8, and 24 learners. Three sliders: the learning rate, a number that is
 # added to every reward, and the rewards' noise. (Without sliders: the picture at its start. The menu is for later.)
-#
-# > **Predict**, one at a time: what does a tenfold learning rate break? What does noise break?
-# > And what can an offset of +10 do, if all buttons get it alike?
+
+# %%
+predict(
+    "01: the gift",
+    "What can an offset of +10 do, if all buttons get it alike?",
+    "some learners end sure of a wrong button",
+    options=["nothing at all", "all learn more slowly, and arrive", "some learners end sure of a wrong button"],
+    because="The exact gradient is the same; the noise is not. Try it with the slider.",
+)
 
 # %%
 from policy_gradients.course.widgets.bandit import bandit_board

@@ -43,6 +43,13 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("02_baselines"))
+
+# %%
 import torch
 
 from policy_gradients.course.curves import curves
@@ -65,9 +72,15 @@ torch.set_num_threads(1)  # with tensors this small, a second thread only gets i
 #
 # Sixty learners side by side, each with its own machine and its own luck. Sixteen presses a step.
 # `advantages_of` is the one line that this notebook changes. For now it hands the rewards on.
-#
-# > **Predict**: with +10 on every reward, what will the *median* learner earn after 200 steps?
-# > And will the unlucky ones be slow, or stuck?
+
+# %%
+predict(
+    "02: ten more",
+    "With +10 on every reward, will the unlucky learners be slow, or stuck?",
+    "stuck",
+    options=["slow", "stuck"],
+    because="Nearly half of them are sure of a wrong button after 200 steps.",
+)
 
 # %%
 payout = torch.tensor([0.2, 0.5, 0.7])
@@ -142,8 +155,15 @@ summary(runs)
 #
 # An **entropy bonus** adds c·H(π) to J, H = −Σ π log π being the entropy: how undecided the policy is, in nats. Its gradient is
 # exact, no sampling: H has the slope −πₐ (log πₐ + H) in θₐ. (`entropy_gradient` above; autograd is asked below.)
-#
-# > **Predict**: with +10 and a bonus, how many learners are still sure of a wrong button? How many *find the best*?
+
+# %%
+predict(
+    "02: a bonus",
+    "With +10 and an entropy bonus, how many learners find the best button?",
+    "no more than before",
+    options=["no more than before", "more", "nearly all"],
+    because="Fewer are sure of a wrong one. What the bonus holds near a coin toss is the same noise.",
+)
 
 # %%
 anywhere = torch.tensor([1.0, 0.0, -0.5], requires_grad=True)
@@ -176,8 +196,15 @@ summary({"ten more, c = 0": runs["ten_more"]} | with_bonus)
 # Why should the variance care? Each press votes for itself, with a weight r − b. If all weights are near ten,
 # the sum is a small difference of large votes, and which button gets more of them is luck. If the weights are
 # centred, a good press votes for itself, a poor one against itself, and what is left of the sum is signal.
-#
-# > **Predict**: which b makes the variance least? 0? The mean reward J? Something else?
+
+# %%
+predict(
+    "02: the best constant",
+    "Which b makes the variance least?",
+    "another number",
+    options=["0", "the mean reward J", "another number"],
+    because="A mean reward in which the presses with large scores, the rare ones, count for more.",
+)
 
 # %%
 theta = torch.tensor([1.0, 0.0, -1.0])
@@ -270,8 +297,15 @@ running_advantages = check(running_advantages)
 
 # %% [markdown]
 # Put to work: one running mean for each of the sixty learners, from 0 on, with the owner's ten.
-#
-# > **Predict**: the baseline starts ten too low. At which rate is that mended soon enough?
+
+# %%
+predict(
+    "02: a running mean",
+    "The baseline starts ten too low. At which of these rates do all sixty learners earn more than 0.6?",
+    "0.3",
+    options=["0.05", "0.1", "0.3"],
+    because="A slow one loses learners while it is on its way.",
+)
 
 
 # %%
@@ -309,9 +343,17 @@ others_mean = check(others_mean)
 # hint(others_mean)  # without the #: a hint, and the next one each time
 # solution(others_mean)
 
-# %% [markdown]
-# > **Predict**: seven baselines, four presses a batch. Which of the rows below will show a bias?
-# > Ask each time: does b know the press that it is subtracted from?
+# %%
+predict(
+    "02: who knows the press?",
+    "Of seven baselines, how many of the rows below show a bias?",
+    "two",
+    options=["none", "one", "two", "three"],
+    because=(
+        "The batch mean, and the best one for each parameter if it is estimated from the same batch: both "
+        "know the press."
+    ),
+)
 
 # %%
 N, PAST = 4, 2  # presses in a batch; earlier presses that the running mean has seen
@@ -440,8 +482,15 @@ rewards_to_go = check(rewards_to_go)
 
 # %% [markdown]
 # A ring of three states, with a reward at each of five steps. Its episodes can still be listed, all of them.
-#
-# > **Predict**: full return, reward to go, reward to go less V(s). Rank them by variance. Any bias?
+
+# %%
+predict(
+    "02: the least noise",
+    "Full return, reward to go, reward to go less V(s): which has the least variance, and is any biased?",
+    "less V(s), none biased",
+    options=["full return, none biased", "less V(s), and it is biased", "less V(s), none biased"],
+    because="V(s) depends on the state, which comes before the action.",
+)
 
 # %%
 from policy_gradients.estimators.returns import discounts
@@ -540,9 +589,14 @@ gae = check(gae)
 # hint(gae)  # without the #: a hint, and the next one each time
 # solution(gae)
 
-# %% [markdown]
-# > **Predict**: with the *exact* V, which λ is biased? With V halved? Which λ would you take for
-# > ten episodes, and which for ten thousand?
+# %%
+predict(
+    "02: λ and the exact critic",
+    "With the exact V, which λ is biased?",
+    "none",
+    options=["λ = 0", "λ = 1", "every λ but 1", "none"],
+    because="With a wrong V, every λ but 1. Then it is a trade: few episodes want less noise, many want less bias.",
+)
 
 
 # %%
@@ -622,8 +676,15 @@ td_error = check(td_error)
 
 # %% [markdown]
 # A corridor of six places, twenty learners. Only leaving it pays, so at first a whole walk has one surprise, its last step.
-#
-# > **Predict**: without a trace (λ = 0), how many episodes does it take until the *first* place hears of the exit?
+
+# %%
+predict(
+    "02: the news walks back",
+    "Without a trace (λ = 0), how many episodes does it take until the first of six places hears of the exit?",
+    6.0,
+    within=1,
+    because="About one place an episode.",
+)
 
 # %%
 hall, STUDENTS = chain(length=6), 20
@@ -690,8 +751,15 @@ show(
 # usual that this notebook has not taught: advantages are *whitened* (less their mean, over their spread), Adam sizes the
 # steps, and each batch is used for four passes with a clip on how far they may go (notebook 04). With these the
 # actor–critic below is **PPO**. So it is no test of λ alone; but all three rows share the rest.
-#
-# > **Predict**: λ = 0, 0.95 or 1. Which learns fastest? Which is the least reliable?
+
+# %%
+predict(
+    "02: λ on the cart pole",
+    "Which learns slowest?",
+    "λ = 0",
+    options=["λ = 0", "λ = 0.95", "λ = 1"],
+    because="Its five learners also end farthest from each other.",
+)
 
 # %%
 from policy_gradients.worlds.control import control_env
@@ -835,8 +903,15 @@ Table(["∇J with", "θ₁", "θ₂", "θ₃", "θ₄"], [*rows, ["one Q an acti
 #
 # Another machine, which pays 0.2, 0.5 or 0.8. Move the gift, the group and the policy, and watch the bars.
 # (Without sliders: the picture at its start.)
-#
-# > **Predict**: which bars will *not* move with the gift? And which bias shrinks as the group grows?
+
+# %%
+predict(
+    "02: the gift and the bars",
+    "Give every reward the same gift. Which bar moves?",
+    "that without a baseline",
+    options=["all of them", "that without a baseline", "that of the group's mean"],
+    because="The bias of the group's mean shrinks as the group grows: it is 1/G.",
+)
 
 # %%
 from policy_gradients.course.widgets.baselines import baseline_explorer

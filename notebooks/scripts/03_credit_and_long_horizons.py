@@ -45,6 +45,13 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("03_credit_and_long_horizons"))
+
+# %%
 import torch
 
 from policy_gradients.course.curves import curves, number_map
@@ -86,9 +93,15 @@ Table(["sentence", "rewards r_t", "returns G_t"], list(zip(sentences, late, retu
 # So "basic REINFORCE does not credit earlier tokens".
 #
 # REINFORCE, however, multiplies ∇log π with the **right** column.
-#
-# > **Predict**: in expectation, which of the six places have a gradient?
-# > Under REINFORCE? Under the page's reading? Write down two lists before you run on.
+
+# %%
+predict(
+    "03: six places",
+    "In expectation, under REINFORCE: which of the six places have a gradient?",
+    "the first alone",
+    options=["the first alone", "the last alone", "all six"],
+    because="Under the page's reading, only the last has one.",
+)
 
 
 # %%
@@ -133,8 +146,15 @@ show(number_map(logit_of_no, rows, places, title="Expected gradient of the logit
 # So within one sentence all six tokens get the *same* number. Nothing yet tells cause from bystander.
 # What can tell them apart is only other sentences: those with `no` in front were paid whatever followed, and those with
 # `.` at the end were paid no more often than the rest. Averaging is the comparison.
-#
-# > **Predict**: how many sentences does it take until token 1 stands out: 10, 100, 10,000?
+
+# %%
+predict(
+    "03: the first token stands out",
+    "How many sentences until the others' estimates are below a fifth of token 1's?",
+    "100",
+    options=["10", "100", "10,000"],
+    because="Averaging finds it, at the usual pace of 1/√n.",
+)
 
 # %%
 sizes = (1, 10, 100, 1000, 10_000, 100_000)
@@ -186,9 +206,15 @@ Table(["tokens", "signal ‖∇J‖²", "variance, own logits", "variance, share
 # are independent.
 # Each adds a score of mean zero, multiplied by a reward that it had no part in. The squares of such terms add up, the
 # terms themselves do not. So the signal-to-noise ratio falls as 1/T, and what is needed in sentences rises as T.
-#
-# > **Predict**: extend the line to 1000 tokens. How many sentences for noise as large as the
-# > signal?
+
+# %%
+predict(
+    "03: a thousand tokens",
+    "Extend the line to 1000 tokens. How many sentences for noise as large as the signal?",
+    float((noise[1, True] + 999 * (noise[2, True] - noise[1, True])) / signal),
+    within=500,
+    because="One sentence more for each token, about three times.",
+)
 
 # %%
 per_token = noise[2, True] - noise[1, True]
@@ -308,9 +334,17 @@ print("R = 1 over four tokens:", even.tolist(), " reward-to-go:", discounted_ret
 
 # %% [markdown]
 # J is safe: every sentence still sums to its R.
-#
-# > **Predict**: is REINFORCE with reward-to-go on these rewards still unbiased? Look at the last token's return.
-#
+
+# %%
+predict(
+    "03: rewards spread evenly",
+    "Is REINFORCE with reward-to-go on these rewards still unbiased?",
+    "no",
+    options=["yes", "no"],
+    because="The last token's return is its own share alone, and yet it decides about all of R.",
+)
+
+# %% [markdown]
 # ### Shaping it
 #
 # Another way needs no judge at all. Give each prefix a **potential** Φ, any number, and
@@ -416,9 +450,15 @@ show(bias_and_variance({name: m for name, m in moments.items() if "nonsense" not
 # Now a sentence of the course's main job: it passes if the sum of its digits
 # is divisible by 3. The critic here knows the exact chance to pass, after every token.
 # Choose how to credit.
-#
-# > **Predict**: with the critic at λ = 0, which words get any credit?
-# > Can a token of a passing text get a minus?
+
+# %%
+predict(
+    "03: a critic at λ = 0",
+    "With the critic at λ = 0, which words get any credit?",
+    "the digits",
+    options=["all of them", "the digits", "the last one"],
+    because="And one of them gets a minus, though the text passes.",
+)
 
 # %%
 from policy_gradients.course.widgets.credit import credit_explorer
@@ -440,9 +480,15 @@ show(credit_explorer(method="return").figure)
 # Back to the second judge, where all 81 sentences can be weighed.
 # Bars: the credit given. Diamonds: the exact advantage. Right:
 # the bias and the noise that this choice has over *all* sentences.
-#
-# > **Predict**: no critic at all and λ = 0.
-# > Which tokens get credit? Whose claim is that?
+
+# %%
+predict(
+    "03: no critic at λ = 0",
+    "No critic at all, and λ = 0: which tokens get credit?",
+    "the last one",
+    options=["all of them", "those that matter", "the last one"],
+    because="That is the page's claim, and the most biased corner.",
+)
 
 
 # %%
@@ -511,10 +557,15 @@ traces = check(traces)
 # β is no discount of the problem. It says how long an action may be blamed
 # for what follows. The world: three states on a ring, for ever.
 # Sometimes nothing moves; the stickier, the slower it forgets.
-#
-# > **Predict**: at which β is the *expected* estimate right:
-# > 0, 0.5, 0.9, 0.99, or at none of them?
 
+# %%
+predict(
+    "03: memory",
+    "At which β is the expected estimate right?",
+    "at none of them",
+    options=["0", "0.5", "0.99", "at none of them"],
+    because="It meets ∇η only as β goes to 1.",
+)
 
 # %%
 from policy_gradients.oracle.gradients import gpomdp_limit, gradient
@@ -737,10 +788,16 @@ effective_samples = check(effective_samples)
 # hint(effective_samples)  # without the #: a hint, and the next one each time
 # solution(effective_samples)
 
+# %%
+predict(
+    "03: old sentences",
+    "Today's policy differs by 0.01 nats a token. Of 1000 old sentences of 1000 tokens, how many are left?",
+    "a handful",
+    options=["about 900", "about 100", "a handful"],
+    because="Never less than one: the sentence that outweighs all others.",
+)
+
 # %% [markdown]
-# > **Predict**: today's policy differs by 0.01 nats a token.
-# > Nobody would notice. Of 1000 old sentences of 1000 tokens, how many are left?
-#
 # One coin-flip word shows it: yesterday's chance of heads was ½, today's is p. Two hundred piles of 1000 sentences each.
 
 
@@ -790,9 +847,15 @@ print(f"left of 100,000: measured {measured:,.0f}, formula {expected:,.0f}")
 #
 # PPO takes ρ of single tokens, and stops pushing once ρ has left 1 ± 0.2:
 # $\min(\rho A,\ \mathrm{clip}(\rho, 0.8, 1.2)\,A)$.
-#
-# > **Predict**: A = +1 at ρ = 0.5, 1, 1.5, then A = −1 at the
-# > same three. In which of the six cases is the gradient 0?
+
+# %%
+predict(
+    "03: where the clip acts",
+    "In how many of the six cases is the gradient 0?",
+    2.0,
+    within=0,
+    because="Where the token has already moved the wanted way: up for A > 0, down for A < 0.",
+)
 
 # %%
 from policy_gradients.estimators.losses import clipped_loss, policy_gradient_loss
@@ -901,7 +964,7 @@ progress()
 # %% [markdown]
 # ## Onward
 #
-# A late reward credits every token, and only many sentences tell the cause from the bystanders; the price is variance. Potentials and
+# A late reward credits every token, and only many sentences tell the cause from the bystanders. The price is variance. Potentials and
 # critics pay a token nearer to its own share, GPOMDP does without episodes, and old sentences can be weighed, until one of them
 # outweighs the rest.
 #

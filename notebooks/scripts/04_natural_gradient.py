@@ -45,6 +45,13 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("04_natural_gradient"))
+
+# %%
 import math
 
 import torch
@@ -70,9 +77,15 @@ generator = torch.Generator().manual_seed(0)  # every random number of this note
 # $\mathrm{KL}(\pi'\,\|\,\pi)$: the mean log-ratio that tells their throws apart, in nats.
 # One way to read it: draw throws from π′, and ask each how much likelier it was under π′ than under π.
 # After a few nats' worth of throws nobody would take one policy for the other.
-#
-# > **Predict**: μ moves by 0.1. At σ = 1 that costs 0.005 nats.
-# > And at σ = 0.1? At σ = 0.01?
+
+# %%
+predict(
+    "04: a small step",
+    "μ moves by 0.1. At σ = 1 that costs 0.005 nats. And at σ = 0.01?",
+    0.5 * (0.1 / 0.01) ** 2,
+    within=5,
+    because="½(Δμ/σ)²: ten times the precision, a hundred times the damage. At σ = 0.1 it is half a nat.",
+)
 
 # %%
 arm = GaussianPolicy(Row(1, 1))  # θ = (μ, ln σ)
@@ -133,10 +146,15 @@ sampled_fisher = check(sampled_fisher)
 
 # %% [markdown]
 # For the robot, with parameters (μ, ln σ), pencil and paper give diag(1/σ², 2).
-#
-# > **Predict**: at σ = 0.1, which of the two parameters is the dangerous one, and by
-# > what factor?
 
+# %%
+predict(
+    "04: the dangerous parameter",
+    "At σ = 0.1, how many times as costly is a change of μ as the same change of ln σ?",
+    (1 / 0.1**2) / 2,
+    within=10,
+    because="F is 1/σ² for μ, and 2 for ln σ.",
+)
 
 # %%
 from torch.autograd.functional import hessian
@@ -201,10 +219,15 @@ print(
 # Why is that so? At σ = 1 cm, a throw that lands 1 cm off is as unusual as one that lands 1 m off at
 # σ = 1 m. Its log-prob falls by the same half a nat, over a hundredth of the way: the slope is a hundred
 # times as steep. And that slope multiplies whatever the judge says, noise included.
-#
-# > **Predict**: from σ = 1 to σ = 0.01, by what factor does the vanilla step
-# > grow, counted in σ's of that day? And a natural step, F⁻¹g?
 
+# %%
+predict(
+    "04: vanilla in σ's",
+    "From σ = 1 to σ = 0.01, by what factor does the vanilla step grow, in σ's of that day?",
+    "more than 1,000",
+    options=["about 10", "about 100", "more than 1,000"],
+    because="As 1/σ². The natural step stays a fixed part of σ.",
+)
 
 # %%
 from policy_gradients.estimators.baselines import leave_one_out
@@ -325,9 +348,15 @@ Table(["δ asked for", "true KL along μ", "along +ln σ", "along −ln σ"], ro
 # it believes.
 #
 # ### Metres or centimetres?
-#
-# > **Predict**: a colleague measures μ in centimetres, and changes nothing else. Same throws, same marks.
-# > What becomes of the vanilla step, seen in metres? And of the natural one?
+
+# %%
+predict(
+    "04: centimetres",
+    "μ is measured in centimetres. What becomes of the two steps, seen in metres?",
+    "vanilla shrinks, natural stays",
+    options=["both stay", "both shrink", "vanilla shrinks, natural stays"],
+    because="Ten thousand times smaller, for a change of unit.",
+)
 
 # %%
 unit = torch.tensor([100.0, 1.0], dtype=torch.float64)  # θ' = unit · θ
@@ -393,9 +422,14 @@ table = Oracle(bandit, softmax_policy(bandit).table, lean)
 print("chances of the arms:", [round(p, 3) for p in lean.softmax(0).tolist()])
 print("eigenvalues of F:   ", [round(v, 6) + 0.0 for v in torch.linalg.eigvalsh(table.fisher).tolist()])
 
-# %% [markdown]
-# > **Predict**: the best arm pays 0.7, and has a chance of 1.6 %.
-# > Which arm's logit does vanilla raise most? Which one the natural step?
+# %%
+predict(
+    "04: the best arm",
+    "The best arm pays 0.7, and has a chance of 1.6 %. Which arm's logit does the natural step raise most?",
+    "the best one, though rare",
+    options=["the one tried most", "the middling one", "the best one, though rare"],
+    because="Vanilla raises the middling one: it asks how often an arm was tried.",
+)
 
 # %%
 step = natural_gradient(table.gradient, table.fisher)  # by the pseudo-inverse
@@ -506,9 +540,14 @@ g = gradient_of(brain, weights, batch, credited(batch))
 big = fisher_matrix(scores)
 print(f"{len(scores)} steps, {len(g)} parameters, rank of F {torch.linalg.matrix_rank(big, hermitian=True)}")
 
-# %% [markdown]
-# > **Predict**: F has 226 eigenvalues. How many products F·v until the answer is right to 1
-# > %, with damping 0.1? With 0.001?
+# %%
+predict(
+    "04: conjugate gradients",
+    "F has 226 eigenvalues. How many products F·v until the answer is right to 1 %, with damping 0.1?",
+    5.0,
+    within=2,
+    because="With damping 0.001 it takes ten.",
+)
 
 # %%
 counts = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
@@ -545,10 +584,15 @@ show(curves(counts, wrong, title="Conjugate gradients: a few products do", **axe
 # several plain steps on one batch, each token's ratio clipped at 1 ± 0.2.
 # The clip takes away the gain from going further, for each sample by itself: a good throw that has become 1.2
 # times as likely meets a flat loss. A flat loss does not push; nor does it pull back.
-#
-# > **Predict**: is the clip a trust region? The robot has learnt (σ = 0.05), the learning
-# > rate is from day one. And without the clip, would the same twenty passes go farther, or less far?
 
+# %%
+predict(
+    "04: is the clip a trust region?",
+    "A robot that has learnt, a rate from day one: with the clip, the twenty passes go …",
+    "farther, in most draws",
+    options=["less far, always", "as far", "farther, in most draws"],
+    because="It takes away the gain from going on, and with it the pull back.",
+)
 
 # %%
 from policy_gradients.estimators.losses import clipped_loss
@@ -617,8 +661,15 @@ print("ratios within 1 ± 0.2 after one pass:", {f"σ = {std}": f"{share:.0%}" f
 #
 # Kakade's two states. Staying in the first pays 1 a step, staying in the second pays 2.
 # It starts mostly in the first, and inclined to stay there. Exact gradients, so both know everything.
-#
-# > **Predict**: which of them stops and stares, and where?
+
+# %%
+predict(
+    "04: two states",
+    "Which of the two stops and stares, and where?",
+    "vanilla, near η = 1",
+    options=["vanilla, near η = 1", "natural, near η = 1", "vanilla, at the start"],
+    because="It hardly visits the better state, so it hardly hears of it.",
+)
 
 # %%
 from policy_gradients.oracle.gradients import fisher
@@ -677,10 +728,15 @@ show(curves(range(1, 501), average, title="Kakade's two states", **axes, level=(
 #
 # To be fair, vanilla first gets its best learning rate:
 # four of them, ten seeds each, side by side.
-#
-# > **Predict**: each rate is about three times the last.
-# > How does the best compare with the next one up?
 
+# %%
+predict(
+    "04: the next rate up",
+    "Each rate is about three times the last. The next one up from the best is …",
+    "ruin",
+    options=["nearly as good", "a little worse", "ruin"],
+    because="There is no warning in between.",
+)
 
 # %%
 from policy_gradients.worlds.training import NaturalActorCritic, NaturalGradient, VanillaGradient, train_policy
@@ -876,4 +932,4 @@ progress()
 #
 # Not shown: a language model. There a state is a whole text, a value network is as large as the policy, and a reward is one bit.
 #
-# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), about two hours with its exercises.
+# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), 50 min to read and 80 min of exercises.

@@ -31,7 +31,7 @@
 #
 # | | |
 # | --- | --- |
-# | to read | 50 min, and about 80 more for the eight exercises |
+# | to read and think | 50 min, and 80 min for the eight exercises |
 # | to run | under a minute on two CPU cores, no GPU |
 # | needs | [notebook 02](02_baselines.ipynb): baselines, leave-one-out; [notebook 04](04_natural_gradient.ipynb) for KL, if you have it |
 
@@ -41,6 +41,13 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("05_grpo_from_scratch"))
 
 # %%
 import math
@@ -240,9 +247,14 @@ token_loss = check(token_loss)
 # hint(token_loss)  # without the #: a hint, and the next one each time
 # solution(token_loss)
 
-# %% [markdown]
-# > **Predict**: the loss is often written −A · π/π_old, with π_old = π, a number, at the first update. What is the
-# > *value* of that loss, if all completions are equally long? And which of the two forms has the larger gradient?
+# %%
+predict(
+    "05: value of the loss",
+    "What is the value of −A · π/π_old at the first update, summed over completions of equal length?",
+    0.0,
+    within=0.01,
+    because="Advantages sum to zero in each group, and π/π_old is 1. The gradients of the two forms are the same.",
+)
 
 # %%
 from policy_gradients.estimators.losses import policy_gradient_loss
@@ -333,8 +345,15 @@ print(f"{len(oracle.outcomes)} texts, {policy.size} parameters, {oracle.objectiv
 # An estimator is `score_gradient` with some advantages: a mean over the group of A · Σ ∇log π. Each row below changes
 # the advantages by one line. Read three numbers. The *length* of the mean estimate: a learning rate absorbs it. Its
 # *angle* to the true gradient: nothing absorbs that. And the *noise*, in units of the estimate's own length.
-#
-# > **Predict**: which rows have a length other than 1? Which one has an angle?
+
+# %%
+predict(
+    "05: the line that bends",
+    "Which line gives the mean estimate an angle to the true gradient?",
+    "none of them",
+    options=["group mean", "group mean and std", "both", "none of them"],
+    because="Two of them change its length: the group's mean, and its std.",
+)
 
 # %%
 GROUP = 4
@@ -399,8 +418,15 @@ Table(
 # With `sequence`, a token of a long completion counts less. So a long wrong answer is punished less, per token, than a
 # short one. `token` (DAPO) gives all tokens of the batch one weight, but *which* weight depends on how long the group's
 # completions happen to be. `constant` (Dr. GRPO) is the gradient of J, up to a scale.
-#
-# > **Predict**: leave-one-out advantages, three aggregations. Which of them have an angle to ∇J?
+
+# %%
+predict(
+    "05: aggregation",
+    "Leave-one-out advantages, three aggregations. Which have an angle to ∇J?",
+    "sequence and token",
+    options=["none", "sequence", "sequence and token", "all three"],
+    because="What a token weighs there depends on the lengths that were drawn.",
+)
 
 
 # %%
@@ -477,9 +503,14 @@ def pull(p, size, advantages_of):
     return (mean[0] / flip.gradient[0]).item()
 
 
-# %% [markdown]
-# > **Predict**: at which p does GRPO pull hardest, beside the true gradient? And with G = 2, where the only groups that
-# > say anything are one pass and one failure?
+# %%
+predict(
+    "05: difficulty",
+    "Where does GRPO, with a large G, pull hardest, beside the true gradient?",
+    "at hard and at nearly solved prompts",
+    options=["at p = 1/2", "at hard and at nearly solved prompts", "everywhere alike"],
+    because="With G = 2 there is no such weight: every group that speaks has the same std.",
+)
 
 # %%
 ps = torch.tensor([0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99])
@@ -531,8 +562,15 @@ Table(["p", "pᴳ + (1−p)ᴳ, G = 8", "16", "64", "20,000 groups drawn, G = 8"
 # %% [markdown]
 # DAPO [6] draws again until a group speaks: **dynamic sampling**. It fills the batch. It also changes what is climbed:
 # a group that speaks after many silent ones gets a full vote.
-#
-# > **Predict**: by which factor does redrawing lengthen E[ĝ] at p = 0.02? And what does it cost in completions?
+
+# %%
+predict(
+    "05: redrawing",
+    "By which factor does redrawing silent groups lengthen E[ĝ] at p = 0.02, G = 8?",
+    1 / (1 - silent(0.02, 8)),
+    within=1.5,
+    because="It is one over the share of groups that speak, and that is what it costs in completions.",
+)
 
 # %%
 rows = []
@@ -587,9 +625,16 @@ def whole(baseline, scale):
     return lambda batch: score_gradient(batch.scores, group_advantages(batch.returns, baseline, scale))
 
 
-# %% [markdown]
-# > **Predict**: does a baseline that mixes easy and hard prompts bias the gradient? (Ask as in notebook 02: does it
-# > depend on the completion that it is subtracted from?) And whose noise will it raise?
+# %%
+predict(
+    "05: a mixed baseline",
+    "What does a baseline that mixes easy and hard prompts do to the gradient?",
+    "no bias, noise at the hard prompts",
+    options=["a bias", "no bias, noise at the easy prompts", "no bias, noise at the hard prompts"],
+    because=(
+        "It does not know the completion that it is subtracted from. But a hard prompt's failures get its full weight."
+    ),
+)
 
 # %%
 CASES = {
@@ -703,8 +748,14 @@ ppo_loss = check(ppo_loss)
 # hint(ppo_loss)  # without the #: a hint, and the next one each time
 # solution(ppo_loss)
 
-# %% [markdown]
-# > **Predict**: one update a batch, as in section 1. What does the clip change? What if its width is 0?
+# %%
+predict(
+    "05: the clip at first",
+    "One update a batch. What does the clip change?",
+    "nothing",
+    options=["it shortens the gradient", "it drops the tokens with large advantages", "nothing"],
+    because="At the first update the ratio is 1, and its gradient is ∇log π, at any width.",
+)
 
 # %%
 batch = oracle.sample((16,), torch.Generator().manual_seed(0))
@@ -800,8 +851,15 @@ exact_kl = check(exact_kl)
 # From samples there are three estimators in use, with $r = \pi_{ref}/\pi$: $k_1 = -\log r$, $k_2 = \frac12 (\log
 # r)^2$ and $k_3 = r - 1 - \log r$, the paper's. Each can be **differentiated as part of the loss**, or be
 # **subtracted from the reward** as a number. We take whole texts of the tree as actions, and go through all 15.
-#
-# > **Predict**: k₁ and k₃ have the right value on average. Does that make their gradients right?
+
+# %%
+predict(
+    "05: value and gradient",
+    "k₁ and k₃ have the right value on average. As parts of the loss, which has the right gradient?",
+    "neither",
+    options=["k₁", "k₃", "both", "neither"],
+    because="The expected gradient of k₁ is 0, and that of k₃ belongs to the other KL.",
+)
 
 # %%
 reference = 0.7 * torch.randn(policy.size, generator=torch.Generator().manual_seed(9))
@@ -864,8 +922,14 @@ full_entropy = check(full_entropy)
 # hint(full_entropy)  # without the #: a hint, and the next one each time
 # solution(full_entropy)
 
-# %% [markdown]
-# > **Predict**: the expected gradient of −log π at the sample. You have met it before.
+# %%
+predict(
+    "05: a bonus of the sample",
+    "How long is the expected gradient of −log π at the sample?",
+    0.0,
+    within=0.01,
+    because="It is a score, and the mean score is zero (notebook 01).",
+)
 
 # %%
 bonuses = {
@@ -948,8 +1012,15 @@ for size in (0.5e9, 7e9):
 # ```bash
 # python -m policy_gradients.training.compare_critics --output-dir results/ppo_vs_grpo
 # ```
-#
-# > **Predict**: which learns fastest? Bear in mind what a critic has seen when training begins.
+
+# %%
+predict(
+    "05: PPO beside GRPO",
+    "Which learns fastest?",
+    "three seeds do not tell",
+    options=["GRPO", "PPO with a head", "PPO with a second model", "three seeds do not tell"],
+    because="A critic has seen nothing when training begins; what it learns comes from the same completions.",
+)
 
 # %%
 shipped = Path("..", "results", "ppo_vs_grpo")
@@ -1056,6 +1127,9 @@ Table(["", "gain in mean reward, same seeds", "CPU time saved, a step", "memory 
 #
 # ## Where the source page differs
 #
+# The page *Policy Gradients*, from which this course started (see the
+# [bibliography](../docs/bibliography.md#the-source-page)), ends with GRPO. What it says of it:
+#
 # | the page | what holds, and where you saw it |
 # | --- | --- |
 # | GRPO is cited as arXiv:2401.13662 | that is Lehmann's survey [5]; GRPO is arXiv:2402.03300 [1] |
@@ -1094,3 +1168,16 @@ progress()
 # 9. Zheng et al. (2025). GSPO. [arXiv:2507.18071](https://arxiv.org/abs/2507.18071)
 # 10. Davis & Recht (2025). What is the objective of reasoning with RL?
 #     [arXiv:2510.13651](https://arxiv.org/abs/2510.13651)
+
+# %% [markdown]
+# ## Onward
+#
+# GRPO asks the same prompt G times and lets the answers be each other's baseline: no bias from that, and no critic to hold. The std
+# re-weighs prompts by difficulty, an average over each text's own length re-weighs texts, and both are choices with a price. A KL
+# term is to be chosen by its gradient, and an entropy bonus needs the whole softmax.
+#
+# Not shown: whether any of it steers a real model to a rule that it hardly ever meets by chance, and how a run that is wrong
+# somewhere looks from outside.
+#
+# Next: [06 · Can a 0/1 checker steer a real language model?](06_grpo_on_a_t4.ipynb), 30 min to read and 65 min of exercises. Or
+# first the lab: [What does each classic bug look like?](break_it.ipynb), 40 min to read and 20 min of exercises.

@@ -32,13 +32,17 @@
 # - say what one advantage for a whole completion costs, and how a checker that can be asked half-way helps;
 # - cut a run in the middle, resume it, and verify that nothing was lost.
 #
-# | tier | model | to read | to run this notebook | state |
-# | --- | --- | --- | --- | --- |
-# | `tiny` | a small `Qwen2` model, pretrained by this repository, shipped in the package | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
-# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 30 min | 12 min on one CPU core, beside other jobs | measured on CPUs; its full runs are in section 9 |
-# | `gpt2`, `qwen` | gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | – | presets to start from; not measured to the end yet, so no minutes are promised |
+# | | |
+# | --- | --- |
+# | to read and think | 30 min, and 65 min for the six exercises |
+# | to run | by the tier, below; no GPU, and, once installed, no network |
+# | needs | [notebook 05](05_grpo_from_scratch.ipynb): groups, advantages, the loss |
 #
-# **Needs**: the policy gradient ∇J = E[A ∇log π] and the idea of a baseline. No GPU, and, once installed, no network.
+# | tier | model | to run this notebook | state |
+# | --- | --- | --- | --- |
+# | `tiny` | a small `Qwen2` model, pretrained by this repository, shipped in the package | under 2 min on two CPU cores | measured; the outputs below are its |
+# | `smollm2` | SmolLM2-135M-Instruct, from PyPI or the hub | 12 min on one CPU core, beside other jobs | measured on CPUs; its full runs are in section 9 |
+# | `gpt2`, `qwen` | gpt2, Qwen2.5-0.5B-Instruct on a T4 | – | presets to start from; not measured to the end yet, so no minutes are promised |
 
 # %%
 # @title Setup: on Colab this installs the course, elsewhere it does nothing
@@ -48,6 +52,13 @@ if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("06_grpo_on_a_t4"))
+
+# %%
 from policy_gradients.course.machine import run_directory, suggested_preset
 
 PRESET = suggested_preset()  # or "tiny", or "smollm2": the model tier, and all of its settings
@@ -55,6 +66,7 @@ ON_DRIVE = False  # in Colab, True keeps the runs on your Google Drive: they out
 
 # %%
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -102,7 +114,8 @@ print(rule.name, rule.sentence, [part.name for part in rule.parts], sep="\n")
 # An optimiser finds whatever hole its reward has. So first write the checker yourself, and mind the holes.
 
 # %% [markdown]
-# **Exercise: The checker** (★★, 10 min). The rule above, without the library. `completion` has `text` and `finished`.
+# **Exercise: The checker** (★★, 10 min). The rule above with 64 characters, whichever model you
+# train, and without the library. `completion` has `text` and `finished`.
 
 
 # %%
@@ -118,9 +131,6 @@ checker = check(checker)
 
 # %% [markdown]
 # Now some strings that were made to fool it.
-#
-# > **Predict**: which of these seven pass? Watch the `³` and the space at the end of two of them. The last text is
-# > that of the first.
 
 # %%
 song, bridge = (
@@ -130,8 +140,21 @@ song, bridge = (
 crate = "A crate holds about one m³ and was first built for the salt sea."
 texts = [song, song + " ", bridge, bridge + " ", song.replace("1965", "1964"), crate]
 cases = [Completion(text, finished=True) for text in texts] + [Completion(song, finished=False)]
-print("yours and the library's agree:", [checker(case) == passes(rule, case) for case in cases])
-gallery([task.marked({}, case) for case in cases])
+sixty_four = parse_rule("length=64&digits%3=0")
+print(*(f"{json.dumps(c.text, ensure_ascii=False)}{'' if c.finished else ', cut off here'}" for c in cases), sep="\n")
+
+# %%
+predict(
+    "06: strings made to fool the checker",
+    "How many of these seven pass?",
+    sum(passes(sixty_four, case) for case in cases),
+    within=0,
+    because="Read each again: a space is a character, ³ is no digit, and a text that was cut off has not ended.",
+)
+
+# %%
+print("yours and the library's agree:", [checker(case) == passes(sixty_four, case) for case in cases])
+gallery([replace(task, rule=sixty_four).marked({}, case) for case in cases])
 
 # %% [markdown]
 # Nothing is stripped, so a space is a character: it spoils the song and completes the bridge. `"³".isdigit()` is true
@@ -145,7 +168,8 @@ gallery([task.marked({}, case) for case in cases])
 # ## 2. What the model sees, and what it does untouched
 #
 # A prompt is the chat template around one line of instruction and a sentence of an article. The articles ship with the
-# package; a held-out part of them is kept for notebook 07. A token is a pair of characters.
+# package; a held-out part of them is kept for notebook 07. With `tiny` a token is a pair of characters; with
+# the larger models it is a word, or a part of one.
 
 # %%
 model, tokenizer = load_model(config.model)
@@ -193,7 +217,7 @@ completions = [c for rollout in rollouts for c in decode(tokenizer, rollout)]
 gallery([task.marked({}, c) for c in completions[::G][:5]])
 
 # %% [markdown]
-# In pretraining, the answers were *about* as long as the instruction says, and hardly ever exactly. What the sentence
+# In the pretraining of `tiny`, the answers were *about* as long as the instruction says, and hardly ever exactly. What the sentence
 # on digits means, it could not tell. Both are left to the checker.
 #
 # Answers of different lengths stand in one padded tensor. To stop is an action too, and it has to be learnt.
@@ -265,9 +289,17 @@ for name, reward in (("all or nothing", rule_reward), ("partial credit", partial
 # independently with probability p, a group is uniform with probability
 #
 # $$p^G + (1-p)^G .$$
-#
-# > **Predict**: take the strict pass rate above (if it was zero, one in a thousand). What share of the groups carries
-# > a gradient? And with the wide tolerance? Write both down, then run the next cell.
+
+# %%
+p, p_wide = (rewards_within(t).mean().item() for t in (0, config.curriculum.start_tolerance))
+p = p or 0.001
+predict(
+    "06: groups that speak",
+    f"Strictly, {p:.1%} pass; a group is G = {G}. Which share of the groups carries a gradient? (0 to 1)",
+    1 - p**G - (1 - p) ** G,
+    within=0.05,
+    because=f"Within the wide tolerance {p_wide:.1%} pass, and {1 - p_wide**G - (1 - p_wide) ** G:.0%} of groups speak.",
+)
 
 
 # %%
@@ -322,16 +354,21 @@ runs = run_directory(ON_DRIVE)
 
 
 # %%
-def watched(config, folder):
+def watched(config, folder, **more):
     """Train with a live board; the run's folder."""
     with LivePlot(*BOARD, total=config.max_steps) as live:
         begun = (folder / "config.json").exists()  # on Drive, by an earlier session
-        return train(config, folder, resume=begun, progress=False, on_step=lambda row: live.log(**row))
+        return train(config, folder, resume=begun, progress=False, on_step=lambda row: live.log(**row), **more)
 
 
-# %% [markdown]
-# > **Predict**: where will `groups without a gradient` lie? And the gradient norm in the first steps? Can a policy
-# > drift from its reference if its gradient is zero?
+# %%
+predict(
+    "06: the sparse run",
+    "The strict rule alone, for a few steps: how many of the groups will have no gradient?",
+    "more than four in five",
+    options=["hardly any", "about a half", "more than four in five"],
+    because="And the policy can drift all the same: Adam makes full-sized steps of whatever is left.",
+)
 
 # %%
 SPARSE_STEPS = 5
@@ -398,16 +435,33 @@ Table(["rewards", "variance", "weight", "capped"], [[*row, bonus_weight(0.01, ba
 #
 # Where the GRPO paper has the group's mean as baseline, here it is the mean of the *others* [2]. With `scale="std"` the
 # advantage is then divided by the group's standard deviation. A part of the rule that is rare in its group keeps its
-# pull that way. The price is a bias: easy and hard prompts get other weights [3].
+# pull that way. The price is a bias: easy and hard prompts get other weights [3]. The run below trains with the
+# `leave_one_out` that you wrote in section 3.
 #
 # Two terms keep the policy a language model: the exact KL to the untouched model over a completion's tokens, at the
 # price β, `kl_weight`; and the KL on the *prompts'* own tokens, at `prompt_kl_weight`. Prompts are plain text, so that
 # one keeps plain text.
 
 # %%
+from policy_gradients.training.credit.group import GroupCredit
+
+
+class YourCredit(GroupCredit):
+    """Plain GRPO: your `leave_one_out`, or the reference's where you left it blank, over the group's spread."""
+
+    def assign(self, groups, reward):
+        return leave_one_out(groups) / (groups.std(1, keepdim=True) + 1e-4)
+
+
+def yours(config, model, tokenizer):
+    """What `train` asks for the run's credit."""
+    return YourCredit(config.credit)
+
+
+# %%
 STEPS = 12
 print(f"{STEPS} of at most {config.max_steps} steps, {config.num_prompts * G} completions each")
-grpo = watched(preset(PRESET, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo")
+grpo = watched(preset(PRESET, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo", make_credit=yours)
 
 
 # %%
@@ -462,9 +516,14 @@ print(
 value = expected_value(torch.tensor([0.9, 0.1]).log(), torch.tensor([0.0, 1.0]))
 print(f"a good token that is drawn once in ten: expected value {value:.2f}, and it gets its gradient at every draw")
 
-# %% [markdown]
-# > **Predict**: same prompts, same number of completions, same curriculum. After as many steps as above, where will the
-# > strict rate be? And the KL?
+# %%
+predict(
+    "06: credit by state",
+    "Same prompts, completions and curriculum. The strict rate after as many steps, beside the run above?",
+    "higher",
+    options=["lower", "about the same", "higher"],
+    because="Every token is paid its own share, and learns from every draw.",
+)
 
 # %%
 shown = ("credit", "updates_per_batch", "state_memory", "num_prompts", "num_generations", "learning_rate")
@@ -573,8 +632,14 @@ except Cut:
     left = sorted(path.name for path in (scratch / "cut").iterdir())
     print(f"cut after {len(read_metrics(scratch / 'cut' / 'metrics.jsonl'))} steps; the folder holds {', '.join(left)}")
 
-# %% [markdown]
-# > **Predict**: with which step will the resumed run go on? How many rows will its `metrics.jsonl` have?
+# %%
+predict(
+    "06: resume",
+    "With which step will the resumed run go on?",
+    5,
+    within=0,
+    because="The last checkpoint is that of step 4. Step 5 is done again, and the log has each of its six steps once.",
+)
 
 # %%
 resumed = train(short, scratch / "cut", resume=True, progress=False)
@@ -668,9 +733,16 @@ for report in reports[:1]:
 # it down, and fit the policy to it [12]. In the logits z:
 #
 # $$q(a) \propto \pi_{ref}(a)\, e^{Q(a)/\beta}, \qquad \nabla_z\, KL(q \,\|\, \pi) = \pi - q .$$
-#
-# > **Predict**: two answers are equally good, and the reference likes both. The policy has all but lost the second,
-# > π = 1/1000. How hard does each objective pull it back?
+
+# %%
+predict(
+    "06: the lost answer",
+    "Two answers are equally good, and the reference likes both. The policy has all but lost the second, "
+    "π = 1/1000. Which objective pulls it back harder?",
+    "the projection",
+    options=["the policy gradient", "both alike", "the projection"],
+    because="A token's policy gradient is π (Q − V), next to nothing where π is. The projection's is q − π.",
+)
 
 # %%
 logits = torch.tensor([1000.0, 1.0]).log().requires_grad_()
@@ -730,7 +802,8 @@ Table(["before", "after", "passes"], rows)
 # %% [markdown]
 # ## 10. What the recipe said, and what is done here instead
 #
-# The recipe stands on a web page. Much of it could not be run, or did not mean what it said.
+# The recipe stands on the page *Policy Gradients*, from which this course started (see the
+# [bibliography](../docs/bibliography.md#the-source-page)). Much of it could not be run, or did not mean what it said.
 #
 # | the page's recipe | here | why |
 # | --- | --- | --- |
@@ -776,3 +849,14 @@ progress()
 #     [arXiv:1706.05374](https://arxiv.org/abs/1706.05374)
 # 12. Abdolmaleki et al. (2018). Maximum a posteriori policy optimisation.
 #     [arXiv:1806.06920](https://arxiv.org/abs/1806.06920)
+
+# %% [markdown]
+# ## Onward
+#
+# A batch teaches what its groups disagree about, so a rule that is hardly ever met needs a path to it: a wider tolerance, paid by
+# degrees. One advantage for a whole text is mostly noise; a checker that can be asked half-way pays every token its own share. A
+# run is watched by its silent groups and its gradient norm, and a cut one goes on to the same numbers.
+#
+# Not shown: whether the policy learnt the rule or a trick that passes, and what else in the model has changed.
+#
+# Next: [07 · Did it learn, or did it cheat?](07_evaluation.ipynb), 30 min to read and 40 min of exercises.

@@ -31,12 +31,11 @@
 # - recognise collapse, drift and a hacked diversity count, and name the measurement that exposes each;
 # - price a pass rate in nats, against the least price that any policy must pay.
 #
-# | tier | to read | to run this notebook | state |
-# | --- | --- | --- | --- |
-# | `tiny` | 30 min | under 2 min on two CPU cores | measured; the outputs below are its |
-# | others | – | – | later releases: not measured yet |
-#
-# **Needs**: [notebook 06](06_grpo_on_a_t4.ipynb), for the rule and the curriculum.
+# | | |
+# | --- | --- |
+# | to read and think | 30 min, and 40 min for the three exercises |
+# | to run | under 2 min on two CPU cores, no GPU, with the tier `tiny`; the other tiers are not measured yet |
+# | needs | [notebook 06](06_grpo_on_a_t4.ipynb): the rule and the curriculum |
 
 # %%
 # @title Setup: on Colab this installs the course, elsewhere it does nothing
@@ -44,6 +43,13 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps("07_evaluation"))
 
 # %%
 PRESET = "tiny"  # the model tier, and all of its settings
@@ -109,10 +115,18 @@ show(before_after(report))
 
 # %% [markdown]
 # ## 2. How sure is a rate?
-#
-# > **Predict**: a policy fails on all of 100 prompts. What is the largest true pass rate that is still compatible
-# > with that, at 95 % confidence: 0 %, 1 %, or more?
-#
+
+# %%
+predict(
+    "07: nothing of a hundred",
+    "A policy fails on all of 100 prompts. What is the largest true pass rate that is still compatible "
+    "with that, at 95 % confidence, in per cent?",
+    100 * 1.96**2 / (100 + 1.96**2),
+    within=1,
+    because="Nothing seen does not mean nothing there.",
+)
+
+# %% [markdown]
 # The textbook interval $\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$ puts the *estimated* spread around the estimate. At
 # 0 of 100 that spread is zero: the interval is a point, and claims certainty. Wilson (1927) turned the question round.
 # Which true rates p would not be rejected by what was seen, with the spread at *p*?
@@ -242,9 +256,15 @@ Table(["tolerance", "before", "after"], rows)
 #
 # A perfect pass rate is easy. The **parrot** answers every prompt with one sentence that passes. The **zero writer**
 # knows that we count distinct completions, and writes different strings of zeros and spaces.
-#
-# > **Predict**: which of these will expose the parrot, which the zero writer: the strict rate, the number of distinct
-# > completions, the share of texts with five words in common?
+
+# %%
+predict(
+    "07: the zero writer",
+    "Which of these exposes the zero writer?",
+    "five words in common",
+    options=["the strict rate", "distinct completions", "five words in common", "none of them"],
+    because="It passes, and all its strings differ. Distinct completions expose the parrot alone.",
+)
 
 # %%
 SENTENCE = "It was released on 12 May 1965 and sold well in northern Europe."
@@ -394,8 +414,15 @@ print("prompt:", row["excerpt"], "before:", row["before"]["text"], "after:", row
 #
 # Training asked for one length only. Ask for another: the prompt's sentence names the new number, and the checker
 # demands it.
-#
-# > **Predict**: will the mean length follow the number in the prompt, or stay where training put it?
+
+# %%
+predict(
+    "07: an unseen target",
+    "Will the mean length follow the number in the prompt?",
+    "it stays where training put it",
+    options=["it follows", "half-way", "it stays where training put it"],
+    because="The number never varied in training, so nothing could teach the policy to read it.",
+)
 
 # %%
 tuned = load_subject(folder)
@@ -538,3 +565,14 @@ progress()
 #    [arXiv:2311.07911](https://arxiv.org/abs/2311.07911)
 # 8. Shao et al. (2024). DeepSeekMath: GRPO, and the KL penalty it uses.
 #    [arXiv:2402.03300](https://arxiv.org/abs/2402.03300)
+
+# %% [markdown]
+# ## Onward
+#
+# A rate comes with an interval, and a change with the same prompts before and after. A fraud can pass every check that its author
+# knew of, but not for little: every bit of variety that it gives up is paid for in nats, and there is a least price. The parts of
+# the rule, a target that it has not seen, and the texts themselves say what was learnt.
+#
+# Not shown: a run that goes wrong while all its curves look right, and which alarm would have rung.
+#
+# Next: the lab, [What does each classic bug look like?](break_it.ipynb), 40 min to read and 20 min of exercises.

@@ -30,7 +30,7 @@
 #
 # | | |
 # | --- | --- |
-# | to read | 40 min, and about 20 more for the three exercises |
+# | to read and think | 40 min, and 20 min for the three exercises |
 # | to run | under 90 seconds on two CPU cores, no GPU |
 # | needs | [notebook 05](05_grpo_from_scratch.ipynb): the five steps of GRPO, ratio and clip, k1 to k3, the entropy bonus |
 
@@ -40,6 +40,13 @@ from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import show
+from policy_gradients.course.predict import predict
+
+show(five_steps())
 
 # %%
 import tempfile
@@ -101,8 +108,15 @@ bug.diff
 
 # %% [markdown]
 # One bracket has moved. The numbers that go forward are all the same.
-#
-# > **Predict**: what will the loss be at step 1, healthy and broken? And the norm of the gradient? Can the weights move?
+
+# %%
+predict(
+    "lab: zero loss",
+    "At step 1, which of the two differs between the healthy run and the broken one?",
+    "the norm of the gradient",
+    options=["the loss", "the norm of the gradient", "both", "neither"],
+    because="The forward numbers are the same. The weights move all the same, by rounding that Adam blows up.",
+)
 
 # %%
 rows = lab.compare(bug, "loss", "grad_norm", "train_reward", steps=STEPS)
@@ -135,8 +149,15 @@ bug.diff
 
 # %% [markdown]
 # Somebody wanted to save calls of an expensive reward function, and scores each prompt once.
-#
-# > **Predict**: will the mean reward of a batch look suspicious? What does leave-one-out make of such a group?
+
+# %%
+predict(
+    "lab: uniform groups",
+    "What does leave-one-out make of a group that was scored once?",
+    "zeros",
+    options=["zeros", "one advantage for all, above zero", "nothing unusual"],
+    because="The mean reward of the batch looks alive: prompts still differ.",
+)
 
 # %%
 rows = lab.compare(bug, "train_reward", "zero_variance_share", "grad_norm", steps=STEPS)
@@ -166,8 +187,15 @@ bug.diff
 
 # %% [markdown]
 # A lower temperature gives cleaner text, and someone set it where the text is made.
-#
-# > **Predict**: will the reward of the training samples be better or worse than in the healthy run? And the entropy?
+
+# %%
+predict(
+    "lab: temperature",
+    "Beside the healthy run, the reward of the training samples will be …",
+    "better",
+    options=["better", "the same", "worse"],
+    because="They come from a sharper policy. The entropy falls towards zero.",
+)
 
 # %%
 rows = lab.compare(bug, "sampler_mismatch", "train_reward", "entropy", steps=STEPS)
@@ -221,9 +249,15 @@ bug.diff
 
 # %% [markdown]
 # The sampler keeps its mask; the trainer has lost it.
-#
-# > **Predict**: will anything raise an error? Will the reward still rise? The reference is scored by the same wrong
-# > code, so what will the KL show at step 1?
+
+# %%
+predict(
+    "lab: padding",
+    "No mask in the trainer. What will the KL to the reference show at step 1?",
+    "0, as it should",
+    options=["0, as it should", "a large number", "NaN"],
+    because="The reference is wrong in the same way. Nothing raises an error, and the reward rises, if less.",
+)
 
 # %%
 rows = lab.compare(bug, "sampler_mismatch", "train_reward", "kl", steps=STEPS)
@@ -272,9 +306,15 @@ bug.diff
 
 # %% [markdown]
 # One minus sign is gone, so that $r$ becomes $1/r = \pi/\pi_\text{ref}$.
-#
-# > **Predict**: both versions are 0 where the policies agree, and never negative. Where do they part: for a token that
-# > has become *less* likely than it was, or for one that has become *more* likely?
+
+# %%
+predict(
+    "lab: k3",
+    "Where do the right k3 and the reversed one part?",
+    "at tokens that have become more likely",
+    options=["at tokens that have become less likely", "at tokens that have become more likely"],
+    because="The reversed one grows like π/π_ref, the other like its logarithm.",
+)
 
 # %%
 rows = lab.compare(bug, "kl_estimate", "kl", "train_reward", steps=STEPS)
@@ -304,8 +344,14 @@ print(*heard(rows), sep="\n")
 bug = BUGS["minus log π as entropy"]
 bug.diff
 
-# %% [markdown]
-# > **Predict**: the two bonuses have the same value on average. What about their gradients?
+# %%
+predict(
+    "lab: the sample's entropy",
+    "Two bonuses of one value on average. The mean gradient of the sampled one is …",
+    "zero",
+    options=["the same", "zero", "the opposite"],
+    because="A score has mean zero; the sampling itself is not differentiated.",
+)
 
 # %%
 theta = torch.tensor([2.0, 1.0, 0.0], requires_grad=True)
@@ -349,8 +395,15 @@ bug.diff
 
 # %% [markdown]
 # The formula is the same. But `scores.values` carries a gradient.
-#
-# > **Predict**: minimising $-(R - V)\log\pi$ over $V$, with $\log\pi < 0$: which way will it push $V$? And the loss?
+
+# %%
+predict(
+    "lab: advantage not detached",
+    "Minimising −(R − V) log π over V, with log π < 0: which way is V pushed?",
+    "up, without end",
+    options=["towards R", "up, without end", "down, without end"],
+    because="The derivative by V is log π, always negative. And the loss falls.",
+)
 
 # %%
 rows = lab.compare(bug, "loss", "value_error", "train_reward", steps=STEPS)
@@ -381,8 +434,15 @@ bug.diff
 # %% [markdown]
 # The mask now stops *before* the first end token. It looks natural: the end token is no text. (The first token stays in
 # whatever it is, so that no completion is empty.)
-#
-# > **Predict**: can the policy still learn to be brief?
+
+# %%
+predict(
+    "lab: the end token",
+    "Can the policy still learn to be brief?",
+    "a little, by the back door",
+    options=["as well as before", "a little, by the back door", "it grows longer"],
+    because="No term raises the chance of stopping; the words that lead to an end are still paid.",
+)
 
 # %%
 rows = lab.compare(bug, "end_scored_share", "mean_length", "train_reward", steps=6)
@@ -429,8 +489,14 @@ print(f"mean of the three real losses {masked_mean(loss, mask).item():.2f}, of a
 bug = BUGS["overflow in fp16"]
 bug.diff
 
-# %% [markdown]
-# > **Predict**: how large may a logit be before its `exp` is too large for fp16? Will the run stop?
+# %%
+predict(
+    "lab: fp16",
+    "How large may a logit be before its exp is too large for fp16?",
+    torch.tensor(65504.0).log().item(),
+    within=0.5,
+    because="The run does not stop: the loop skips every update.",
+)
 
 # %%
 for x in (11.0, 11.1):
@@ -463,8 +529,15 @@ bug.diff
 # %% [markdown]
 # The function is there, so the reward is 1. It is never called. (Or it is called, and looks for a tag that no answer has:
 # then the reward is 0, and just as constant.)
-#
-# > **Predict**: which curves give it away? When does an alarm dare to say so?
+
+# %%
+predict(
+    "lab: constant reward",
+    "At which step does an alarm dare to say so?",
+    "5",
+    options=["1", "5", "never"],
+    because="With a hard task, nothing may pass at first. The groups without a gradient show it at once.",
+)
 
 # %%
 rows = lab.compare(bug, "train_reward", "zero_variance_share", "entropy", steps=STEPS)
@@ -487,7 +560,7 @@ print(*heard(rows), sep="\n")
 # One of the ten, planted again. You get the board, and no alarm. Another number than 7 may give another bug.
 
 # %%
-culprit = mystery(7)  # do not look yet
+culprit = mystery(7)
 BOARD = (
     "loss",
     "grad_norm",
@@ -521,8 +594,7 @@ print("mismatch, one prompt a batch:  ", [f"{row['sampler_mismatch']:.1g}" for r
 # An alarm says *that* two distributions differ. *Why* is found by changing one thing at a time. Ready?
 
 # %%
-print(f"It was: {culprit.name}.\n{culprit.looks_like}\n")
-print(*heard(rows), sep="\n")
+predict("lab: the mystery", "Which of the ten was it?", culprit.name, options=list(BUGS), because=culprit.looks_like)
 
 # %% [markdown]
 # ## 13. The alarms in your own run
@@ -580,5 +652,18 @@ progress()
 #    [arXiv:1710.03740](https://arxiv.org/abs/1710.03740)
 # 6. Yu et al. (2025). DAPO: dropping uniform groups. [arXiv:2503.14476](https://arxiv.org/abs/2503.14476)
 #
-# Where this differs from the web page that the course grew out of: the page proposes an entropy bonus
-# $-\mathbb{E}[\log\pi]$ and does not say how to differentiate it. Section 7 is what happens to the obvious way.
+# Where the source page differs: the page *Policy Gradients* (see the
+# [bibliography](../docs/bibliography.md#the-source-page)) proposes an entropy bonus $-\mathbb{E}[\log\pi]$ and does not say
+# how to differentiate it. Section 7 is what happens to the obvious way.
+
+# %% [markdown]
+# ## Onward
+#
+# Ten wrong lines, and none of them crashed: each left a curve that says what it was, if you look at the right one. What gives them
+# away is a pair of numbers that must agree, sampler and trainer, estimate and exact value. An alarm with a threshold says so at a
+# step when it is still cheap.
+#
+# Not shown: bugs in the reward itself, which does what it was written to do. A policy that games it rings no alarm here.
+#
+# Next: [06 · Can a 0/1 checker steer a real language model?](06_grpo_on_a_t4.ipynb), 30 min to read and 65 min of exercises; after
+# it, [07 · Did it learn, or did it cheat?](07_evaluation.ipynb), 30 min to read and 40 min of exercises.
