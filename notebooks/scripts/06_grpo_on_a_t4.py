@@ -21,15 +21,25 @@
 #
 # A language model continues sentences from Wikipedia. A checker answers each continuation with one bit: right or
 # wrong. There are no examples of right answers, and no gradient passes through the checker. How far can yes and no
-# move the model? First all or nothing, which fails; then plain GRPO with a curriculum, which works at a price; then
-# credit for single tokens, which pays less for more.
+# move the model? That depends on what a method is *told*, so this notebook says it of each:
+#
+# | | method | is told |
+# | --- | --- | --- |
+# | section 4 | GRPO on the strict rule | one bit a completion. This is the question as asked |
+# | section 5 | GRPO with a curriculum and partial credit | a graded reward, which somebody had to write |
+# | section 6 | credit by state | how the checker works: its automaton. That is planning with a known model, and no longer a black box |
+# | section 8 | decoding with the automaton | the same, and nothing is trained at all |
+#
+# The first hardly moves on the small model. The second works, at a price. The third pays less. And the last, which
+# does not train, pays least: where you know the automaton, ask first what training is for.
 #
 # **Afterwards you can**
 #
 # - state a reward precisely, and test it before training on it;
 # - predict, from a pass rate and a group size, how much of a batch carries any gradient;
 # - read the board of a GRPO run: learning, cheating, or a dead run;
-# - say what one advantage for a whole completion costs, and how a checker that can be asked half-way helps;
+# - say what one advantage for a whole completion costs, how a checker that can be asked half-way helps, and what you
+#   no longer need to train once you have such a checker;
 # - cut a run in the middle, resume it, and verify that nothing was lost.
 #
 # | | |
@@ -77,6 +87,8 @@ from policy_gradients.course.display import MARK, Table, gallery, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.figures import NAMES, PARTS, before_after, reward_against_kl, training_curves
 from policy_gradients.course.live import LivePlot
+from policy_gradients.course.methods import HEADER as METHODS
+from policy_gradients.course.methods import method_rows
 from policy_gradients.course.widgets.completions import completion_browser
 from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.estimators.log_probs import expected_value, kl_divergence
@@ -89,6 +101,7 @@ from policy_gradients.language.rewards import Completion, decode, partial_reward
 from policy_gradients.language.rules import parse_rule, partial_credit, with_tolerance
 from policy_gradients.language.scoring import CompletionScorer
 from policy_gradients.language.text import shipped_excerpts
+from policy_gradients.oracle.aliasing import credit_gradients
 from policy_gradients.training.alarms import ringing
 from policy_gradients.training.config import flat_of
 from policy_gradients.training.loop import train
@@ -372,10 +385,10 @@ predict(
 
 # %%
 SPARSE_STEPS = 5
-plain = dict(credit="completion", projection_weight=0.0, scale="std", updates_per_batch=1)  # GRPO as it is known
-sparse = watched(
-    preset(PRESET, **plain, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse"
-)
+# GRPO as it is known, with settings of its own: those of the preset below were found for another method
+GRPO = {"tiny": "tiny-grpo"}.get(PRESET, PRESET)
+plain = {} if GRPO != PRESET else dict(credit="completion", projection_weight=0.0, scale="std", updates_per_batch=1)
+sparse = watched(preset(GRPO, **plain, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse")
 
 
 # %%
@@ -424,7 +437,9 @@ Table(["rewards", "variance", "weight", "capped"], [[*row, bonus_weight(0.01, ba
 
 # %% [markdown]
 # Without the cap, the bonus would be the whole objective exactly where sparse training starts. And more noise is no
-# contrast. The reward has to change.
+# contrast. With one advantage a completion and this few completions, it is the *reward* that has to change: the next
+# section widens it. That is no law. Section 8 has a run that was given the strict rule alone, from the first step on,
+# and learnt it: a method that is told more needs less contrast.
 
 # %% [markdown]
 # ## 5. The curriculum
@@ -461,7 +476,7 @@ def yours(config, model, tokenizer):
 # %%
 STEPS = 12
 print(f"{STEPS} of at most {config.max_steps} steps, {config.num_prompts * G} completions each")
-grpo = watched(preset(PRESET, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo", make_credit=yours)
+grpo = watched(preset(GRPO, **plain, max_steps=STEPS, final_learning_rate=1.0), runs / "grpo", make_credit=yours)
 
 
 # %%
@@ -475,11 +490,10 @@ def side_by_side(**folders):
 side_by_side(sparse=sparse, curriculum=grpo)
 
 # %% [markdown]
-# The groups speak now, and the reward begins to move. It goes on like this for a hundred steps and more, and on the
-# way it pays (`--preset tiny-grpo`; the README has its numbers). Look at what moves it. A completion has some thirty
+# The groups speak now, and the reward begins to move. It goes on like this for some hundred steps, and on the way it
+# pays: section 8 has the full runs of `--preset tiny-grpo`. Look at what moves it. A completion has some thirty
 # tokens. One of them ended it too early, or one digit spoiled the sum; all thirty get the same advantage. What the
-# other tokens learn from it is noise, and Adam turns noise into steps, and steps are divergence: less than one part
-# in a hundred of such a gradient was signal where it was measured.
+# other tokens learn from it is noise, and Adam turns noise into steps, and steps are divergence.
 
 # %% [markdown]
 # ## 6. Credit where it is due
@@ -507,10 +521,42 @@ print(
 # that was drawn: "7" adds one character and 7 to the sum. So the gradient does not have to wait for a lucky draw. The
 # policy-gradient theorem is a sum over all actions in the first place [11]; A ∇log π is that sum estimated from one:
 #
-# $$\nabla J = \mathbb{E}\Big[\sum_t \sum_a \nabla\pi(a|s_t)\, Q(s_t, a)\Big], \qquad Q(s, a) = V(\text{state after } a).$$
+# $$\nabla J = \mathbb{E}\Big[\sum_t \sum_a \nabla\pi(a|y_{<t})\, Q(y_{<t}, a)\Big]
+# \;\approx\; \mathbb{E}\Big[\sum_t \sum_a \nabla\pi(a|y_{<t})\, V(\text{state after } a)\Big].$$
 #
-# In code it is one line, `expected_value`. Its gradient has no noise from the draw of the action; tests hold it against
-# an enumerated tree.
+# The ≈ is the price. Q is that of the whole text so far; V is a mean over all texts in the same state. The reward is
+# the same for them, but the *policy* is not: it goes on differently after another text. So this gradient is **biased**;
+# it has little noise, and it needs the automaton. How biased? On a tree that is small enough, every text can be
+# enumerated, and ∇J taken exactly. Three tokens go on ("a", "bb" and "3"), one ends; the logits at each prefix are random.
+
+# %%
+rule_of_three = parse_rule("length=3&digits%3=0")
+adds = ["a", "bb", "3"]
+after = torch.tensor(
+    [[rule_of_three.join(s, rule_of_three.state(x)) for x in adds] for s in range(rule_of_three.num_states)]
+)
+pays = torch.zeros(len(after))
+for text in ("bb3", "3bb", "aa3", "a3a", "3aa", "a33", "3a3", "33a", "333"):
+    pays[rule_of_three.state(text)] = 1.0  # what the checker says of texts that lead there
+rows = []
+for spread in (0.3, 1.0, 2.0):
+    found = []
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        logits_of_prefixes = [spread * torch.randn(3**k, 4, generator=generator) for k in range(4)]
+        found.append(credit_gradients(logits_of_prefixes, after, pays, start=rule_of_three.state("")))
+    angles = torch.tensor([gradients.angle() for gradients in found])
+    off = max((gradients.by_prefix - gradients.exact).abs().max().item() for gradients in found)
+    low, middle, high = angles.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    rows.append([spread, f"{off:.0e}", f"{middle:.0f}°", f"{low:.0f}° to {high:.0f}°"])
+Table(
+    ["sd of the logits", "Q of the prefix: largest error", "V of the state: median angle to ∇J", "four in five"], rows
+)
+
+# %% [markdown]
+# With Q of the prefix the theorem holds to rounding. With V of the state the gradient points some degrees away, more
+# so the more the policy depends on its text. It still climbs. In code the sum over actions is one line,
+# `expected_value`.
 
 # %%
 value = expected_value(torch.tensor([0.9, 0.1]).log(), torch.tensor([0.0, 1.0]))
@@ -526,10 +572,15 @@ predict(
 )
 
 # %%
-shown = ("credit", "updates_per_batch", "state_memory", "num_prompts", "num_generations", "learning_rate")
-shown += ("partial_credit", "start_tolerance", "kl_place", "kl_weight", "prompt_kl_weight", "max_steps", "stop_above")
-settings = flat_of(config)
-Table(["setting", "value"], [[name, settings.get(name, "–")] for name in shown])
+ours, theirs = flat_of(config), flat_of(preset(GRPO, **plain))
+differ = [name for name in sorted(ours | theirs) if ours.get(name, "–") != theirs.get(name, "–")]
+Table(
+    ["setting", "by state", "GRPO"], [[name, str(ours.get(name, "–")), str(theirs.get(name, "–"))] for name in differ]
+)
+
+# %% [markdown]
+# Every setting in which the two runs differ: each method has those that were found for it. A comparison at equal
+# settings would only say whose settings they were.
 
 # %%
 tuned = watched(preset(PRESET, max_steps=STEPS, final_learning_rate=1.0), runs / "state")
@@ -711,8 +762,41 @@ for report in reports[:1]:
     show(reward_against_kl(points, report["reference_pass_rate"], report["reference_pass_rate_interval"]))
 
 # %% [markdown]
-# The horizontal distance to the black line is divergence that bought nothing. Did the policies learn, or did they
-# cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
+# The horizontal distance to the black line is divergence that bought nothing.
+#
+# ### What each method knows, and what it pays
+#
+# Now all of them, on prompts that no setting was chosen by. A **mask** forbids every token after which the rule can no
+# longer be met (that is how guided generation makes JSON [13]). **Decoding by chances** multiplies each token's
+# probability by the chance that the reference meets the rule from the state it leads to: backward values, from a table of
+# how the reference moves between states. If the state said all there is to know of a text, that would be the
+# reference's own distribution given that it passes, which is the floor itself. **Drawing until it passes** is exactly
+# that.
+
+# %%
+predict(
+    "06: without training",
+    "Decoding by the chances of states: how many of a hundred answers of the *untouched* model will pass?",
+    100,
+    within=3,
+    because="Where the rule could no longer be met the chance is 0, and such a token is never drawn.",
+)
+
+# %%
+Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "These runs are those of the tier `tiny`."
+
+# %% [markdown]
+# Read the rows without training first. The mask always passes, and is further from the model than need be: it lets the
+# model write what it likes until only strange endings are left. The chances look ahead, and come nearer to the floor
+# than any trained policy here. So **for a rule whose automaton you have, training is not how you meet it.** What does
+# training buy? A policy that needs neither the automaton nor the reference's table when it is used, in one forward pass
+# a token; and, for a reward that is *no* automaton, it is what there is. That is GRPO's row: one bit, from anywhere.
+#
+# Then the four trained rows, credit × reward. Plain GRPO on the strict rule moves and learns nothing. Given the
+# automaton, the same strict rule is learnt from the first step on: "sparse reward fails" is true of a method, not of a
+# reward. With the curriculum both learn, and credit by state pays about half the nats, for what it was told.
+#
+# Did the policies learn, or did they cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
 
 # %% [markdown]
 # ## 9. SmolLM2, and what had to change
@@ -807,13 +891,13 @@ Table(["before", "after", "passes"], rows)
 #
 # | the page's recipe | here | why |
 # | --- | --- | --- |
-# | `pip install trlx`, GRPO by trlx | a hundred lines of PyTorch | no package of that name is on PyPI; trlx ([CarperAI/trlx](https://github.com/CarperAI/trlx)) has PPO and ILQL, and no GRPO |
-# | `torch==2.2.0` | lower bounds that Colab's own packages satisfy | that version has no wheel for Python 3.13, which Colab runs; transformers 5 switches PyTorch off below 2.5 |
+# | `pip install trlx`, GRPO by trlx | plain PyTorch: notebook 05 has the step in a screenful | no package of that name is on PyPI; trlx ([CarperAI/trlx](https://github.com/CarperAI/trlx)) has PPO and ILQL, and no GRPO |
+# | `torch==2.2.0` | lower bounds that Colab's own packages satisfy | that version has no wheel for Python 3.13, which Colab runs; transformers 5.23 asks for 2.6 or later |
 # | batches of 16 prompts, "normalize each batch" | G completions of one prompt, compared within the group | over 16 *different* prompts, the mean mixes difficulty with quality; that is a batch baseline, close to REINFORCE++ [4], not GRPO [1] |
 # | GRPO cited as arXiv:2401.13662 | arXiv:2402.03300 | the former is Lehmann's survey of policy gradients [5]: worth reading, another subject |
 # | entropy bonus scaled by 1/variance of the reward | none is needed; every dynamic one is capped | section 4: the weight explodes where no reward differs; and p(1−p) vanishes at p = 1 too |
 # | web text "chopped to 128 tokens" as prompt | chat template, the rule as a sentence, then an excerpt | a bare prefix holds neither an instruction nor a target, so the model has no reason to stop |
-# | `load_dataset("openwebtext")` | text that ships with the package | `datasets` 4 no longer runs dataset scripts ([nanoGPT#633](https://github.com/karpathy/nanoGPT/issues/633)) |
+# | `load_dataset("openwebtext")` | its Parquet files, streamed (`--prompt-source openwebtext`); without a network, text that ships with the package | `datasets` 4 no longer runs dataset scripts ([nanoGPT#633](https://github.com/karpathy/nanoGPT/issues/633)) |
 # | "ends with the target character count", a "digit-sum check" | section 1 | it can be read as length in characters, length in tokens, or a text that ends in "64" |
 # | silent about precision on the T4 | fp32 master weights, fp16 autocast, a gradient scaler | a T4 has no bf16 units; `torch.cuda.is_bf16_supported()` says yes there, by emulation, so the compute capability decides |
 # | "accuracy > 70 %" in "about 3 hours" for 500,000 rollouts | measured, with a before, an interval and seeds | no baseline and no run stands behind either number |
@@ -849,6 +933,9 @@ progress()
 #     [arXiv:1706.05374](https://arxiv.org/abs/1706.05374)
 # 12. Abdolmaleki et al. (2018). Maximum a posteriori policy optimisation.
 #     [arXiv:1806.06920](https://arxiv.org/abs/1806.06920)
+# 13. Willard & Louf (2023). Efficient guided generation for LLMs. [arXiv:2307.09702](https://arxiv.org/abs/2307.09702);
+#     with a look ahead: Lew et al. (2023). Sequential Monte Carlo steering of LLMs.
+#     [arXiv:2306.03081](https://arxiv.org/abs/2306.03081)
 
 # %% [markdown]
 # ## Onward

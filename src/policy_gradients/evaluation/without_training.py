@@ -106,7 +106,9 @@ def without_training(
         "reference_pass_rate": p,
         "reference_pass_rate_interval": wilson_interval(passed, drawn),
         # until it passes: always right, and of all ways that always pass the one that is closest to the reference
-        "rejection": {"pass_rate": 1.0, "kl_to_reference": -math.log(p), "draws": 1 / p} if passed else None,
+        "rejection": {"pass_rate": 1.0, "kl_to_reference": -math.log(p), "kl_over_floor": 1.0, "draws": 1 / p}
+        if passed
+        else None,
     }
     for way, steering in ways.items():
         side, texts = decode_steered(reference, rows, draws, steering)

@@ -1,0 +1,94 @@
+"""The tables of docs/results.md, written from the reports in results/: no number in them is kept by hand.
+
+python tools/results.py         write them anew
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from policy_gradients.course.methods import markdown, reports
+from policy_gradients.evaluation.statistics import largest_shape_share
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+BLOCK = re.compile(r"(<!-- (\w+): python tools/results\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """As Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
+
+
+def seeds(folder: Path) -> str:
+    """One row for each seed of a method, and first their reference."""
+    found = reports(folder)
+    rows = [_row("before", found[0]["reference"], found[0], None)]
+    for number, report in enumerate(found):
+        steps = len((folder / f"seed-{number}" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        rows.append(_row(f"seed {number}", report["tuned"], report, steps))
+    header = f"{found[0]['num_prompts']} held-out prompts", "strict [95 %]", "distinct", "commonest shape", "KL, nats"
+    return table([*header, "KL / floor [95 %]", "perplexity", "NLL a token by the reference", "steps"], rows)
+
+
+def _row(name: str, side: dict[str, Any], report: dict[str, Any], steps: int | None) -> list[str]:
+    low, high = side["pass_rate_interval"]
+    which = "before" if steps is None else "after"
+    shape = largest_shape_share([row[which]["text"] for row in report["completions"]])
+    over = f"{report['kl_over_floor']:.1f}"
+    if "kl_over_floor_interval" in report:
+        over += " [{:.1f}, {:.1f}]".format(*report["kl_over_floor_interval"])
+    return [
+        name,
+        f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
+        f"{side['distinct_completions']}",
+        f"{shape:.0%}",
+        f"{abs(side['kl_to_reference']):.1f}",
+        "–" if steps is None else over,
+        f"{side['heldout_perplexity']:.1f}",
+        f"{side['reference_nll_per_token']:.2f}",
+        "–" if steps is None else str(steps),
+    ]
+
+
+def chance(folder: Path) -> str:
+    """What the reference's chance to pass was estimated as, in a sentence."""
+    report = reports(folder)[0]
+    low, high = report["reference_pass_rate_interval"]
+    return f"The reference passes with p = {report['reference_pass_rate']:.5f} [{low:.5f}, {high:.5f}]."
+
+
+def blocks(results: Path) -> dict[str, str]:
+    """Every block of the page by its name."""
+    return {
+        "methods": markdown(results),
+        "tiny": f"{seeds(results / 'tiny')}\n\n{chance(results / 'tiny')}",
+        "grpo": seeds(results / "tiny-grpo"),
+        "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
+        "texts": "\n".join(f"    {text!r}" for text in _texts(results)),
+    }
+
+
+def _texts(results: Path) -> list[str]:
+    report = json.loads((results / "tiny" / "without_training.json").read_text(encoding="utf-8"))
+    return [*report["mask"]["texts"][:4], *report["chances"]["texts"][:4]]
+
+
+def renewed(page: str, found: dict[str, str]) -> str:
+    """The page with its blocks written anew; ValueError for a block that nobody writes."""
+    if unknown := {match[2] for match in BLOCK.finditer(page)} - found.keys():
+        raise ValueError(f"no block is called {sorted(unknown)}; known are {', '.join(found)}")
+    return BLOCK.sub(lambda match: f"{match[1]}\n{found[match[2]]}\n\n{match[3]}", page)
+
+
+def main() -> int:
+    page = renewed(PAGE.read_text(encoding="utf-8"), blocks(ROOT / "results"))
+    PAGE.write_text(page, encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
