@@ -172,6 +172,10 @@ def _evaluate_parser(commands: Any) -> None:
     evaluate.add_argument("directory", type=Path, help="what train wrote")
     evaluate.add_argument("--num-prompts", type=int, default=100, help="held-out prompts [100]")
     evaluate.add_argument("--seed", type=int, default=1, help="of the prompts and the samples [1]")
+    evaluate.add_argument(
+        "--skip-prompts", type=int, default=0,
+        help="leave out the seed's first: those that settings were chosen by, say [0]",
+    )  # fmt: skip
     evaluate.add_argument("--reference-samples", type=int, default=4000, help="to estimate the KL floor [4000]")
     evaluate.add_argument("--perplexity-texts", type=int, help="how many held-out articles the perplexity is of [all]")
     evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="of the products [no]")
@@ -190,7 +194,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
     report = evaluate_run(
         parsed.directory, parsed.num_prompts, parsed.seed, parsed.reference_samples, parsed.rule, progress,
-        parsed.perplexity_texts, parsed.precision, _own_task(parsed),
+        parsed.perplexity_texts, parsed.precision, _own_task(parsed), parsed.skip_prompts,
     )  # fmt: skip
     if parsed.json:
         write_report(report, parsed.json)

@@ -24,8 +24,8 @@ from policy_gradients.evaluation.statistics import (
     wilson_interval,
 )
 from policy_gradients.language.models import ModelError, best_device, end_token_ids, load_model
-from policy_gradients.language.rewards import decode
-from policy_gradients.language.rollout import Rollout, generate
+from policy_gradients.language.rewards import Completion, decode
+from policy_gradients.language.rollout import LogitsProcessor, Rollout, generate
 from policy_gradients.language.rules import parse_rule
 from policy_gradients.language.scoring import CompletionScorer, plain_perplexity
 from policy_gradients.language.tasks import CheckerTask, Task, chat_ids
@@ -73,6 +73,7 @@ def evaluate_run(
     perplexity_texts: int | None = None,
     precision: str = "no",
     task: Task | None = None,
+    skip_prompts: int = 0,
 ) -> dict[str, Any]:
     """Evaluate a training run on held-out prompts, one sample a prompt, before and after.
 
@@ -87,6 +88,8 @@ def evaluate_run(
         perplexity_texts: how many of the held-out articles the perplexity is of; None: all.
         precision: of the products, `no` (float32), `bf16` or `fp16`; both policies alike.
         task: instead of the run's own, where its files have moved, say.
+        skip_prompts: leave out so many of the seed's prompts, and their random numbers: a run that was chosen by the
+            first hundred is reported on others.
 
     Returns:
         The report; rates come with 95 % Wilson intervals, divergences in nats a completion.
@@ -98,11 +101,17 @@ def evaluate_run(
     heldout = tuned.task.heldout
     if not 1 <= num_prompts <= len(heldout):
         raise ValueError(f"num_prompts must lie in [1, {len(heldout)}], the held-out rows; got {num_prompts}")
+    if not 0 <= skip_prompts <= len(heldout) - num_prompts:
+        raise ValueError(
+            f"skip_prompts must lie in [0, {len(heldout) - num_prompts}]: there are {len(heldout)} held-out rows, and "
+            f"num_prompts is {num_prompts}; got {skip_prompts}"
+        )
     if reference_samples < 1:
         raise ValueError(f"reference_samples must be at least 1, got {reference_samples}")
     model, tokenizer = load_model(tuned.config.model)
     reference = Subject(model.to(best_device()), tokenizer, tuned.task, tuned.config)
-    picked = [heldout[i] for i in prompt_indices(len(heldout), num_prompts, 0, seed)]
+    picked = [heldout[i] for i in prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)[skip_prompts:]]
+    drawn_with = seed + 10_000 * skip_prompts
 
     if perplexity_texts is not None and perplexity_texts < 1:
         raise ValueError(f"perplexity_texts must be at least 1, got {perplexity_texts}")
@@ -111,11 +120,11 @@ def evaluate_run(
     device = best_device().type
     with torch.autocast(device, DTYPES.get(precision), enabled=precision != "no"):
         progress("reference policy")
-        before, told_before = evaluate_policy(reference, reference.model, picked, seed, perplexity_texts)
+        before, told_before = evaluate_policy(reference, reference.model, picked, drawn_with, perplexity_texts)
         progress("tuned policy")
-        after, told_after = evaluate_policy(tuned, reference.model, picked, seed, perplexity_texts)
+        after, told_after = evaluate_policy(tuned, reference.model, picked, drawn_with, perplexity_texts)
         progress(f"chance of the reference to pass, from {reference_samples} samples")
-        passed, drawn = reference_pass_count(reference, picked, reference_samples, seed)
+        passed, drawn = reference_pass_count(reference, picked, reference_samples, drawn_with)
     interval = wilson_interval(passed, drawn)
     floor = kl_floor(after["pass_rate"], passed / drawn if passed else interval[1])
     outcomes = [[int(told["passed"]) for told in side] for side in (told_before, told_after)]
@@ -133,6 +142,7 @@ def evaluate_run(
         "perplexity_increase": after["heldout_perplexity"] / before["heldout_perplexity"] - 1,
         "paired_difference": dataclasses.asdict(paired_difference(*outcomes)),
         "num_prompts": num_prompts,
+        "skip_prompts": skip_prompts,
         "perplexity_texts": perplexity_texts,
         "precision": precision,
         "seed": seed,
@@ -208,33 +218,42 @@ def evaluate_policy(
         divergences += scores.kl.sum(1).tolist()
         log_ratios += (scores.ref_log_probs - scores.log_probs).sum(1).tolist()
         nll -= reference_scorer(rollout, subject.config.temperature).log_probs.sum().item()
-    rewards, outcomes = subject.task.judge(rows, completions)
-    passed = int(sum(outcomes))
-    texts = [c.text for c in completions]
+    texts, outcomes = judge_texts(subject.task, rows, completions)
     kl, kl_error = mean_interval(divergences)
     heldout = [article["text"] for article in shipped_articles("heldout")][:perplexity_texts]
     return {
-        "pass_rate": passed / len(outcomes),
-        "pass_rate_interval": wilson_interval(passed, len(outcomes)),
+        **texts,
         # E under π of 1[passes] π_ref/π: unbiased where plain samples of the reference would never pass, but blind to
         # passing texts that this policy hardly ever writes, so as a rule too low
         "reference_pass_rate_by_importance": sum(
             math.exp(ratio) for ratio, outcome in zip(log_ratios, outcomes, strict=True) if outcome
         )
         / len(outcomes),
-        "mean_reward": sum(outcomes if isinstance(subject.task, CheckerTask) else rewards) / len(outcomes),
-        **subject.task.rates(completions),
-        "mean_length": sum(map(len, texts)) / len(texts),
-        "distinct_completions": distinct_completions(texts),
-        "distinct_trigrams": distinct_ngrams(texts, 3),
-        "largest_cluster_share": largest_cluster_share(texts),
-        "largest_shape_share": largest_shape_share(texts),
         "entropy": entropy / tokens,
         "kl_to_reference": kl,
         "kl_standard_error": kl_error,
         "reference_nll_per_token": nll / tokens,
         "heldout_perplexity": plain_perplexity(subject.model, subject.tokenizer, heldout),
     }, [subject.task.marked(row, completion) for row, completion in zip(rows, completions, strict=True)]
+
+
+def judge_texts(
+    task: Task, rows: Sequence[Row], completions: Sequence[Completion]
+) -> tuple[dict[str, Any], list[float]]:
+    """What a report says of the texts alone, one completion for each row; and which of them pass, 0 or 1 each."""
+    rewards, outcomes = task.judge(rows, completions)
+    passed, texts = int(sum(outcomes)), [c.text for c in completions]
+    return {
+        "pass_rate": passed / len(outcomes),
+        "pass_rate_interval": wilson_interval(passed, len(outcomes)),
+        "mean_reward": sum(outcomes if isinstance(task, CheckerTask) else rewards) / len(outcomes),
+        **task.rates(completions),
+        "mean_length": sum(map(len, texts)) / len(texts),
+        "distinct_completions": distinct_completions(texts),
+        "distinct_trigrams": distinct_ngrams(texts, 3),
+        "largest_cluster_share": largest_cluster_share(texts),
+        "largest_shape_share": largest_shape_share(texts),
+    }, outcomes
 
 
 def reference_pass_count(subject: Subject, rows: Sequence[Row], samples: int, seed: int) -> tuple[int, int]:
@@ -250,13 +269,25 @@ def reference_pass_count(subject: Subject, rows: Sequence[Row], samples: int, se
     return passed, drawn
 
 
-def sample_completions(subject: Subject, rows: Sequence[Row], num_generations: int, seed: int) -> Iterator[Rollout]:
+def sample_completions(
+    subject: Subject,
+    rows: Sequence[Row],
+    num_generations: int,
+    seed: int,
+    logits_processor: LogitsProcessor | None = None,
+) -> Iterator[Rollout]:
     """Rollouts of a few rows at a time; the same rows, seed and G give the same numbers to every policy."""
     prompts = [subject.task.prompt(subject.tokenizer, row, subject.config.max_prompt_tokens) for row in rows]
-    return sample_prompts(subject, prompts, num_generations, seed)
+    return sample_prompts(subject, prompts, num_generations, seed, logits_processor)
 
 
-def sample_prompts(subject: Subject, prompts: list[list[int]], num_generations: int, seed: int) -> Iterator[Rollout]:
+def sample_prompts(
+    subject: Subject,
+    prompts: list[list[int]],
+    num_generations: int,
+    seed: int,
+    logits_processor: LogitsProcessor | None = None,
+) -> Iterator[Rollout]:
     """The same of prompts that are token ids already."""
     config = subject.config
     end_ids, pad_id = end_token_ids(subject.model, subject.tokenizer), subject.tokenizer.pad_token_id
@@ -264,7 +295,9 @@ def sample_prompts(subject: Subject, prompts: list[list[int]], num_generations: 
     for i in range(0, len(prompts), size):
         part = prompts[i : i + size]
         uniforms = sampling_uniforms(len(part) * num_generations, config.max_new_tokens, i, seed)
-        yield generate(subject.model, part, num_generations, uniforms, end_ids, pad_id, config.temperature)
+        yield generate(
+            subject.model, part, num_generations, uniforms, end_ids, pad_id, config.temperature, logits_processor
+        )
 
 
 def write_card(directory: str | Path, report: dict[str, Any]) -> None:

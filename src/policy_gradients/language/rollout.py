@@ -1,5 +1,6 @@
 """Step 1: sample completions with a KV cache, each prompt encoded once for its whole group."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,9 @@ from transformers import PreTrainedModel
 
 from policy_gradients.language.attention import DecodingAttention, run_packed
 from policy_gradients.language.padded import is_padded, next_token_logits
+
+LogitsProcessor = Callable[[Tensor, Tensor], Tensor]
+"""Completions so far, (rows, tokens), and the model's logits, (rows, vocabulary) → the logits to draw from."""
 
 
 @dataclass
@@ -96,6 +100,7 @@ def generate(
     end_ids: list[int],
     pad_id: int,
     temperature: float = 1.0,
+    logits_processor: LogitsProcessor | None = None,
 ) -> Rollout:
     """Sample `num_generations` completions of every prompt, at most `uniforms.shape[1]` tokens each.
 
@@ -107,6 +112,8 @@ def generate(
         prompts: P lists of token ids.
         uniforms: numbers in [0, 1), shape (P · num_generations, max new tokens): the only randomness.
         end_ids: tokens that end a completion.
+        logits_processor: makes the logits to draw from out of the model's: constrained decoding. The log-probs are then
+            those of what it makes.
 
     Raises:
         ValueError: empty prompts, shapes that do not match, temperature not above 0.
@@ -140,6 +147,8 @@ def generate(
     position = lengths.repeat_interleave(num_generations)
     alive = torch.arange(rows, device=device)  # rows still decoding
     for t in range(max_new_tokens):
+        if logits_processor is not None:
+            logits = logits_processor(completion_ids[alive, :t], logits)
         token, log_probs[alive, t] = sample(logits, uniforms[alive, t], temperature)
         completion_ids[alive, t] = token
         going, ended = None, torch.isin(token, end)

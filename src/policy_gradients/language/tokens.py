@@ -39,6 +39,14 @@ def added_texts(tokenizer: Any, known: int) -> tuple[list[str], list[str]]:
     return first, later
 
 
+def whole_tokens(tokenizer: Any, known: int) -> list[bool]:
+    """Which of the tokens 0 … known - 1 hold whole characters alone: of them every sequence is the text of its parts.
+
+    Bytes that begin or go on with a character make one with the right neighbours, and U+FFFD with others.
+    """
+    return [text != "" and "\ufffd" not in text for text in decode_each(tokenizer, [[i] for i in range(known)])]
+
+
 def _word(tokenizer: Any, texts: list[str]) -> int | None:
     """A token of a plain letter or word to put before others; None for a tokenizer that has none."""
     special = set(getattr(tokenizer, "all_special_ids", ()))
