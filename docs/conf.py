@@ -49,12 +49,29 @@ def with_alt_text(notebook):
     return notebook
 
 
+def with_folded_answers(notebook):
+    """What the cell after a prediction put on the page would give its answer away: it opens at a click."""
+    asked = False
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        if asked and cell.get("outputs"):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-output"]
+            asked = False
+        asked = asked or "predict(\n" in cell.source or cell.source.startswith("predict(")
+    return notebook
+
+
 def with_links_of_the_site(notebook):
     """A notebook lies beside docs/ in the repository, and inside it in the site: ../docs/x.md becomes ../x.md."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../docs/", "](../")
     return notebook
+
+
+def for_the_site(notebook):
+    return with_links_of_the_site(with_folded_answers(with_alt_text(notebook)))
 
 
 def copy_notebooks(source: Path) -> None:
@@ -65,7 +82,7 @@ def copy_notebooks(source: Path) -> None:
     for stale in {path.name for path in NOTEBOOKS.iterdir()} - found.keys():
         (NOTEBOOKS / stale).unlink()
     for name, path in found.items():
-        text = nbformat.writes(with_links_of_the_site(with_alt_text(nbformat.read(path, as_version=4))))
+        text = nbformat.writes(for_the_site(nbformat.read(path, as_version=4)))
         copy = NOTEBOOKS / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != text:  # Sphinx builds again what is newer
             copy.write_text(text, encoding="utf-8")

@@ -78,6 +78,8 @@ def normalised(nb):
                     output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for data in (output.get("data", {}) for output in cell.outputs):
+                if "text/markdown" in data:  # likewise: GitHub and the site colour a diff by themselves
+                    data.pop("text/html", None)
                 if "image/png" in data:  # its twin in HTML is for a page that runs; on GitHub it would be no picture
                     data.pop("text/html", None)
     return nb

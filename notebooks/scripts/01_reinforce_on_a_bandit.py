@@ -54,7 +54,7 @@ show(five_steps("01_reinforce_on_a_bandit"))
 import torch
 
 from policy_gradients.course.curves import curves
-from policy_gradients.course.display import Table, show
+from policy_gradients.course.display import Table, show, zero
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.live import LivePlot
 from policy_gradients.oracle.exact import GaussianOracle, Oracle
@@ -551,7 +551,7 @@ def without_luck(batch):
 rows = []
 for name, estimator in {"R(τ)": whole, "γᵗ Gₜ": without_the_past, "γᵗ Q(sₜ, aₜ)": without_luck}.items():
     by = short_walks.moments(estimator)
-    rows.append([name, by.bias(short_walks.gradient), by.variance])
+    rows.append([name, zero(by.bias(short_walks.gradient)), by.variance])
 Table(["ψₜ is weighted by", "bias", "variance of one episode"], rows)
 
 # %% [markdown]

@@ -53,7 +53,7 @@ show(five_steps("02_baselines"))
 import torch
 
 from policy_gradients.course.curves import curves
-from policy_gradients.course.display import Table, show
+from policy_gradients.course.display import Table, show, zero
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.live import LivePlot
 from policy_gradients.course.oracle_figures import bias_and_variance, moments_table
@@ -220,11 +220,11 @@ def with_constant(b):
 rows = []
 for b in (-10.0, 0.0, oracle.objective):
     moments = oracle.moments(with_constant(b))
-    rows.append([f"{b:.3f}", moments.bias(oracle.gradient), moments.variance])
+    rows.append([f"{b:.3f}", zero(moments.bias(oracle.gradient), 10), moments.variance])
 Table(["b", "bias", "variance of one press"], rows)
 
 # %% [markdown]
-# No bias anywhere (10⁻¹⁵ is rounding). The variance is a parabola in b: let us find its bottom.
+# No bias anywhere: what is left is rounding, 10⁻¹⁵, and written as 0. The variance is a parabola in b: let us find its bottom.
 # Write ψ for the score. The mean is fixed, so only the second moment counts:
 #
 # $$\mathbb{E}\,\|\psi\|^2 (r-b)^2 \;=\; \mathbb{E}\|\psi\|^2 r^2 - 2b\,\mathbb{E}\|\psi\|^2 r + b^2\, \mathbb{E}\|\psi\|^2
@@ -526,7 +526,7 @@ def less_value(batch, values=V):
 rows = []
 for name, estimator in (("full return", full_return), ("reward to go", reward_to_go), ("… less V(s)", less_value)):
     moments = round_trip.moments(estimator)
-    rows.append([name, moments.bias(round_trip.gradient), moments.variance])
+    rows.append([name, zero(moments.bias(round_trip.gradient)), moments.variance])
 Table(["credit of a step", "bias", "variance of one episode"], rows)
 
 # %% [markdown]

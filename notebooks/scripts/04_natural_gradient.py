@@ -932,4 +932,4 @@ progress()
 #
 # Not shown: a language model. There a state is a whole text, a value network is as large as the policy, and a reward is one bit.
 #
-# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), 50 min to read and 80 min of exercises.
+# Next: [05 · What is left of PPO when the critic goes?](05_grpo_from_scratch.ipynb), 50 min to read and 105 min of exercises.

@@ -341,6 +341,16 @@ Table(["tolerance", "pass rate p", "carry a gradient: formula", "counted", "coun
 # earn all or nothing, the length by degrees: less for each character that it is off. No optimiser makes up for a batch
 # without contrast.
 
+# %% [markdown]
+# Move it by hand: how far must the window open, until a group of sixteen has something to say? And what does a larger
+# group do about it? (The answers are those of the untouched model above.)
+
+# %%
+from policy_gradients.course.widgets.silence import silence_explorer
+
+digits_right = [rule.parts[1].check(c.text) for c in completions]
+silence_explorer([len(c.text) for c in completions], digits_right, rule.parts[0].characters, tolerance=2)
+
 # %%
 wide = with_tolerance(rule, config.curriculum.start_tolerance)
 rows = [[len(text), rule.parts[1].check(text), wide.check(text), partial_credit(wide, text)] for text in texts]

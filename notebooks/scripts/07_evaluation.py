@@ -66,6 +66,7 @@ from pathlib import Path
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from policy_gradients.course.display import Table, gallery, show
@@ -109,7 +110,7 @@ if not shipped:
 
 # %%
 config = load_config(folder / "config.json")
-report = evaluate_run(folder, num_prompts=100, reference_samples=1000)
+report = evaluate_run(folder, num_prompts=100, reference_samples=1000, progress=print)
 before, after = report["reference"], report["tuned"]
 show(before_after(report))
 
@@ -352,6 +353,18 @@ floor = check(floor)
 # solution(floor)
 
 # %% [markdown]
+# Training pays a price β for each nat. Where on the frontier does that end? The best policy for β multiplies the *odds* of
+# passing by $e^{1/\beta}$, wherever they begin. Move β down, and p.
+
+# %%
+from policy_gradients.course.widgets.frontier import frontier_explorer
+
+frontier_explorer()
+
+# %% [markdown]
+# So what stands between a run and the frontier is no price that is too high: at a tenth of a reward a nat, even a success of
+# one in two thousand would come to nine in ten. It is the way there, by noisy steps.
+#
 # If none of the reference's samples passed, the upper end of p's interval stands in for p below. The floor is then
 # lower than it truly is.
 
@@ -437,8 +450,9 @@ def lengths(subject, characters):
     return torch.tensor([float(len(c.text)) for rollout in rollouts for c in decode(tokenizer, rollout)])
 
 
-targets = (50, 60, 64, 70)
-rows = [[n, *(lengths(subject, n).mean().item() for subject in (reference, tuned))] for n in targets]
+rows = []
+for n in tqdm((50, 60, 64, 70), bar_format="{n} of {total} targets {bar}", ncols=60):
+    rows.append([n, *(lengths(subject, n).mean().item() for subject in (reference, tuned))])
 Table(["characters asked for", "mean length, reference", "mean length, tuned"], rows)
 
 # %% [markdown]
@@ -447,7 +461,7 @@ Table(["characters asked for", "mean length, reference", "mean length, tuned"], 
 # the full report on an unseen target:
 
 # %%
-other = evaluate_run(folder, num_prompts=40, reference_samples=40, rule="length=50&digits%3=0")
+other = evaluate_run(folder, num_prompts=40, reference_samples=40, rule="length=50&digits%3=0", progress=print)
 print(other["rule"], {key: other["tuned"][key] for key in ("pass_rate", "length_rate", "digit_rate", "mean_length")})
 
 # %% [markdown]
@@ -483,9 +497,13 @@ def curve(completions, tolerance):
 
 
 # %%
-drawn = {}
+drawn = {"reference": [], "tuned": []}
+bar = tqdm(total=2 * 8 * len(unseen), bar_format="{n} of {total} answers {bar}", ncols=60)
 for name, subject in (("reference", reference), ("tuned", tuned)):
-    drawn[name] = [c for r in sample_completions(subject, unseen, 8, seed=3) for c in decode(tokenizer, r)]
+    for rollout in sample_completions(subject, unseen, 8, seed=3):
+        drawn[name] += decode(tokenizer, rollout)
+        bar.update(len(rollout.mask))
+bar.close()
 rows = [[f"{name}, length ±{t}", *curve(drawn[name], t)] for t in (0, 4) for name in drawn]
 Table(["policy", "pass@1", "pass@2", "pass@4", "pass@8"], rows)
 

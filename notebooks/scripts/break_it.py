@@ -210,6 +210,15 @@ print(*heard(rows), sep="\n")
 #
 # **Mend**: one temperature, in one place, for sampler and scores.
 #
+# Six tokens, exactly: move the two temperatures apart, either way, and see what the mismatch says and where the update goes.
+
+# %%
+from policy_gradients.course.widgets.temperature import temperature_explorer
+
+temperature_explorer()
+
+# %% [markdown]
+#
 # **Seen in** [huggingface/trl#3029](https://github.com/huggingface/trl/pull/3029), where it was mended in the library,
 # and again in [#4159](https://github.com/huggingface/trl/issues/4159), in a second sampler; several teaching
 # repositories sample at T ≠ 1, or with top-p, and score at 1.

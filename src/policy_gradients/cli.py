@@ -148,7 +148,8 @@ def _train(parsed: argparse.Namespace) -> int:
         config, parsed.output_dir, parsed.resume, progress=not parsed.no_progress,
         allow_changed_task=parsed.allow_changed_task,
     )  # fmt: skip
-    save(training_curves(read_metrics(folder / METRICS)), folder / "training.png")
+    grouped = config.credit.kind != "state"
+    save(training_curves(read_metrics(folder / METRICS), grouped), folder / "training.png")
     print(f"run written to {folder}")
     return 0
 

@@ -94,6 +94,10 @@ WIDGETS = [
     "from policy_gradients.course.widgets.baselines import baseline_explorer\n\nbaseline_explorer()",
     "from policy_gradients.course.widgets.credit import credit_explorer\n\ncredit_explorer(method='critic')",
     "from policy_gradients.course.widgets.divergence import kl_explorer\n\nkl_explorer()",
+    "from policy_gradients.course.widgets.silence import silence_explorer\n\n"
+    "silence_explorer([60, 63, 64, 64, 66, 80], [True, True, True, False, True, True], 64)",
+    "from policy_gradients.course.widgets.frontier import frontier_explorer\n\nfrontier_explorer()",
+    "from policy_gradients.course.widgets.temperature import temperature_explorer\n\ntemperature_explorer()",
     "import json\n\n"
     "from policy_gradients.course.widgets.completions import completion_browser\n\n"
     f"report = json.loads(open({str(REPORT)!r}, encoding='utf-8').read())\n"
@@ -110,7 +114,7 @@ def test_every_widget_moves_and_the_page_does_not_jump(opened, tmp_path):
     page = opened(path)
     page.run_all(60 * MINUTES)
     assert not page.errors() and not page.mute_pictures()
-    for number, controls in enumerate((4, 3, 4, 2, 2)):
+    for number, controls in enumerate((4, 3, 4, 2, 2, 2, 2, 2)):
         height = page.cell(number).bounding_box()["height"]
         assert page.move_controls(number) == controls
         if page.cell(number).locator("img").count():  # texts have different lengths

@@ -1,5 +1,6 @@
 """The notebooks as they are stored: what a reader on GitHub, or a learner who opens one on Colab, is given."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -47,3 +48,37 @@ def test_the_set_up_cell_is_short_and_installs_the_course_alone(path: Path):
     assert 'if find_spec("policy_gradients") is None:' in lines
     assert (f'"install -q git+https://github.com/{owner}/policy-gradients"' if owner else way.NO_INSTALL) in source
     assert source.count("run_line_magic") == bool(owner)
+
+
+@each
+def test_predictions_are_stored_folded_and_have_names_of_their_own(path: Path):
+    asked = [cell for cell in cells(path, "code") if re.search(r"^predict\(", cell.source, re.MULTILINE)]
+    assert len(asked) >= 3, "few predictions"
+    for cell in asked:
+        [shown] = [o.data["text/html"] for o in cell.outputs if "text/html" in o.get("data", {})]
+        question, _, answer = shown.partition("<details>")
+        assert "Predict:" in question and "<summary>" in answer and "</details>" in answer
+        assert all("The answer is" not in str(o.get("data", o.get("text"))) for o in cell.outputs)
+    assert not any("> **Predict**" in cell.source for cell in cells(path, "markdown")), "a box that commits nobody"
+
+
+def test_no_two_predictions_have_one_name():
+    sources = [cell.source for path in NOTEBOOKS for cell in cells(path, "code")]
+    names = [name for source in sources for name in re.findall(r"^predict\(\s*\"([^\"]+)\"", source, re.MULTILINE)]
+    assert len(names) == len(set(names)) > 60
+
+
+def test_the_lab_s_mystery_is_not_told_on_opening():
+    """What is stored names the bug in the folded answer alone."""
+    lab = next(path for path in NOTEBOOKS if path.stem == "break_it")
+    section = nbformat.read(lab, as_version=4).cells
+    start = next(i for i, cell in enumerate(section) if "A mystery run" in cell.source)
+    end = next(i for i, cell in enumerate(section) if cell.source.startswith("## 13"))
+    for cell in section[start:end]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            for mime, shown in data.items():
+                if not mime.startswith("image/"):
+                    assert (
+                        "no mask under left padding" not in str(shown).partition("<details>")[0].partition("One of:")[0]
+                    )

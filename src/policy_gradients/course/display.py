@@ -13,6 +13,12 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 POINTS_PER_INCH = 80  # CSS pixels on the page for one inch of a figure, whatever the resolution of the PNG
+FIGURE = "policy-gradients-figure"
+# On the dark pages of JupyterLab and Colab, light and dark change places; hues stay what a legend says.
+ON_DARK = (
+    f"<style>body[data-jp-theme-light=false] img.{FIGURE}, html[theme=dark] img.{FIGURE} "
+    "{filter: invert(0.9) hue-rotate(180deg); background: white;}</style>"
+)
 MARK = {True: "✓", False: "✗"}
 
 
@@ -42,7 +48,7 @@ def png_bundle(figure: Figure, dpi: int) -> tuple[dict[str, str], dict[str, dict
     width, height = (round(inches * POINTS_PER_INCH) for inches in figure.get_size_inches())
     png = base64.b64encode(buffer.getvalue()).decode()
     size = f'width="{width}" height="{height}"'
-    image = f'<img src="data:image/png;base64,{png}" {size} alt="{html.escape(alt)}">'
+    image = f'<img class="{FIGURE}" src="data:image/png;base64,{png}" {size} alt="{html.escape(alt)}">{ON_DARK}'
     data = {"text/html": image, "image/png": png, "text/plain": alt}
     return data, {"image/png": {"width": width, "height": height, "alt": alt}}
 
@@ -96,6 +102,11 @@ def gallery(completions: Sequence[Mapping[str, Any]]) -> Table:
         for c in completions
     ]
     return Table(["passes", *checks, "characters", "completion"], rows)
+
+
+def zero(x: float, scale: float = 1.0) -> float:
+    """A number, or exactly 0 where it is nothing but rounding: 1e-12 of the scale, or less."""
+    return 0.0 if abs(x) <= 1e-12 * scale else x
 
 
 def _written(cell: Any) -> str:

@@ -6,6 +6,7 @@ and if the healthy code changes, the failure says so instead of doing nothing.
 """
 
 import difflib
+import html
 import importlib
 import inspect
 import operator
@@ -27,6 +28,15 @@ class Diff:
 
     def __repr__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        """JupyterLab does not colour a diff; the page's own ink, and a tint that reads on light and dark."""
+        tints = {"+": "rgba(0, 158, 115, .25)", "-": "rgba(213, 94, 0, .25)"}
+        lines = []
+        for line in self.text.splitlines():
+            style = f"display:block;background:{tints.get(line[:1], 'transparent')}"
+            lines.append(f"<span style='{style}'>{html.escape(line) or ' '}</span>")
+        return f"<pre style='color:inherit;background:transparent'>{''.join(lines)}</pre>"
 
     def _repr_markdown_(self) -> str:
         return f"```diff\n{self.text}\n```"

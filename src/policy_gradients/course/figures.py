@@ -105,21 +105,28 @@ def save(figure: Figure, path: str | Path, alt: str | None = None, dpi: int = 15
 
 
 @matplotlib.rc_context(STYLE)
-def training_curves(rows: Run) -> Figure:
+def training_curves(rows: Run, groups: bool = True) -> Figure:
     """One run, from the rows of its metrics.jsonl: what is learnt, what it costs, and where the time goes.
 
     Raw values are pale points, lines are their centred running mean over about 4 % of the run. A key that is missing,
     or None, NaN or infinite, leaves a gap or an empty panel.
+
+    Args:
+        groups: whether completions are compared within their groups. Credit by the checker's states compares otherwise,
+            so that groups without a gradient say nothing of it: the panel then has the texts' length.
     """
     figure = Figure(figsize=(11, 13), layout="constrained")
     axes = figure.subplots(4, 2).ravel()
-    steps = _steps(rows)
+    steps, weighed = _steps(rows), (_column(rows, "entropy_weight") > 0).any()
 
     _panel(axes[0], rows, ("strict_rate", "train_reward"), "Pass rate and reward", twin="tolerance")
     _panel(axes[1], rows, ("distinct_share", *RATES), "Completions, by part of the rule")
-    _panel(axes[2], rows, ("entropy",), "Entropy, full softmax", twin="entropy_weight")
+    _panel(axes[2], rows, ("entropy",), "Entropy, full softmax", twin="entropy_weight" if weighed else None)
     _panel(axes[3], rows, ("kl",), "Divergence from the reference", twin="kl_weight")
-    _panel(axes[4], rows, ("zero_variance_share",), "Groups whose completions all got the same reward")
+    if groups:
+        _panel(axes[4], rows, ("zero_variance_share",), "Groups whose completions all got the same reward")
+    else:
+        _panel(axes[4], rows, ("mean_length",), "Length of the completions")
     _panel(axes[5], rows, ("grad_norm",), "Gradient norm before clipping", log=True)
     _panel(axes[6], rows, ("tokens_per_second",), "Speed")
     _time_panel(axes[7], rows)

@@ -15,7 +15,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from policy_gradients.course.display import in_notebook, png_bundle
 from policy_gradients.course.figures import DASHES, NAMES, PALETTE, SHARES, STYLE, _column, _ends, _steps
 
-PANEL = (3.1, 2.15)  # inches
+PANEL = (3.1, 2.15)  # inches, in a board of three columns or more
+WIDTH = 9.4  # inches that fewer columns share, none of them wider than twice a panel
+TELLING = 3  # steps until what is left can be said: the first one warms up
 
 
 class LivePlot:
@@ -53,7 +55,9 @@ class LivePlot:
         columns = min(columns, len(panels))
         lines = -(-len(panels) // columns)
         with matplotlib.rc_context(STYLE):
-            self.figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * lines + 0.3), layout="constrained")
+            width = min(2 * PANEL[0], max(PANEL[0], WIDTH / columns))
+            height = PANEL[1] * (1.25 if width > PANEL[0] else 1)
+            self.figure = Figure(figsize=(width * columns, height * lines + 0.3), layout="constrained")
             grid = self.figure.subplots(lines, columns, squeeze=False, sharey=share_y).ravel()
             self._curves = [curve for axes, panel in zip(grid, panels, strict=False) for curve in _panel(axes, panel)]
             for axes in grid[len(panels) :]:
@@ -86,6 +90,7 @@ class LivePlot:
         self._next_draw = end + max(self.every, 10 * (end - start))
 
     def __enter__(self) -> "LivePlot":
+        self.draw()  # the first step may take a while: an empty board says that it is under way
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -120,7 +125,7 @@ class LivePlot:
         done, seconds = len(self.rows), perf_counter() - self._start
         status = f"{done} of {self.total} steps" if self.total else f"{done} steps"
         status += f" in {seconds:.0f} s"
-        if self.total and 0 < done < self.total:
+        if self.total and TELLING <= done < self.total:
             status += f", about {seconds / done * (self.total - done):.0f} s to go"
         return status
 

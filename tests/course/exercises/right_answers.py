@@ -490,6 +490,55 @@ def token_loss(log_probs, advantages):
     return torch.stack([-a * row for a, row in zip(advantages.detach(), log_probs, strict=True)])
 
 
+def grpo(run, steps):
+    norms = []
+    while len(norms) < steps:
+        for parameter in run.parameters:
+            parameter.grad = None
+        batch = run.sample()
+        r = run.reward(batch)
+        spread = torch.sqrt(r.var(dim=1, keepdim=True)) + 1e-4
+        advantage = ((r - r.mean(dim=1, keepdim=True)) / spread).view(-1)
+        loss = 0.0
+        for a, log_probs, mask in zip(advantage, run.log_probs(batch), batch.mask, strict=True):
+            loss = loss - a * (log_probs * mask).sum()
+        (loss / (batch.mask.shape[0] * batch.mask.shape[1])).backward()
+        norms += [float(torch.nn.utils.clip_grad_norm_(run.parameters, max_norm=1))]
+        run.optimizer.step()
+    return norms
+
+
+def grpo(run, steps):
+    def step():
+        batch = run.sample()
+        rewards = run.reward(batch)
+        std, mean = torch.std_mean(rewards, dim=1, keepdim=True)
+        objective = ((rewards - mean) / (std + 1e-4)).flatten()[:, None] * run.log_probs(batch)
+        gradients = torch.autograd.grad(-(objective * batch.mask).mean(), run.parameters)
+        norm = torch.cat([g.flatten() for g in gradients]).norm()
+        for parameter, gradient in zip(run.parameters, gradients, strict=True):
+            parameter.grad = gradient * (1 / (norm + 1e-6)).clamp(max=1)
+        run.optimizer.step()
+        return norm.item()
+
+    return [step() for _ in range(steps)]
+
+
+def grpo(run, steps):
+    if steps == 0:
+        return []
+    batch = run.sample()
+    centred = run.reward(batch) - run.reward(batch).mean(1, keepdim=True)
+    advantages = centred / (run.reward(batch).std(1, keepdim=True) + 1e-4)
+    loss = -torch.einsum("c,ct,ct->", advantages.flatten(), run.log_probs(batch), batch.mask) / batch.mask.numel()
+    run.optimizer.zero_grad(set_to_none=False)
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in run.parameters])
+    torch.nn.utils.clip_grads_with_norm_(run.parameters, 1.0, norm)
+    run.optimizer.step()
+    return [norm.item(), *grpo(run, steps - 1)]
+
+
 def ppo_loss(log_probs, old_log_probs, advantages):
     ratio = (log_probs - old_log_probs.detach()).exp()
     a = advantages[:, None]

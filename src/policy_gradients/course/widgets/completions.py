@@ -79,10 +79,16 @@ def completion_browser(completions: Sequence[Marked], **start: Any) -> Explorer:
         return Card(title, entry.get("excerpt", ""), sides)
 
     controls = {
-        "number": Control("completion", tuple(range(1, len(completions) + 1)), 1),
+        "number": Control("how far through", _places(len(completions)), 1),
         "kind": Control("show", tuple(KINDS), "all"),
     }
     return Explorer(card, controls, **start)
+
+
+def _places(count: int) -> tuple[tuple[str, int], ...]:
+    """The slider says how far through the shown ones it stands: how many they are, the menu decides."""
+    digits = 0 if count <= 100 else 1
+    return tuple((f"{100 * i / count:.{digits}f} %", i) for i in range(1, count + 1))
 
 
 def _all_checks(completion: Marked) -> list[tuple[str, bool]]:

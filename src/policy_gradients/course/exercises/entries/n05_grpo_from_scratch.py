@@ -428,3 +428,168 @@ def _sequence_weights(mask):
 def sequence_weights(mask):
     """Weights w so that Σ w · loss is GRPO's mean of means; mask and result (completions, time)."""
     return torch.stack([row / row.sum() for row in mask]) / len(mask)
+
+
+class _Batch:
+    """Completions of some prompts: token ids, and 1 on what was chosen, both (completions, time)."""
+
+    def __init__(self, ids, mask):
+        self.ids, self.mask = ids, mask
+
+
+class _SmallRun:
+    """What the loop needs, with a table of logits for a policy and the dice thrown beforehand."""
+
+    def __init__(self, prompts, group, time, generator, rate=0.5, sharp=1.0):
+        drawn = torch.randn(prompts, time, 4, generator=generator, dtype=torch.float64)
+        self.group, self.table, self.at, self.sharp = group, torch.nn.Parameter(drawn / sharp), 0, sharp
+        self.dice = torch.rand(8, prompts * group, time, generator=generator, dtype=torch.float64)
+        self.parameters = [self.table]
+        self.optimizer = torch.optim.SGD(self.parameters, lr=rate)
+
+    def sample(self):
+        chances = (self.sharp * self.table.detach()).softmax(-1).repeat_interleave(self.group, 0).cumsum(-1)
+        dice = self.dice[self.at % len(self.dice)]
+        self.at += 1
+        ids = (chances < dice[..., None]).sum(-1).clamp(max=3)
+        ended = (ids == 0).long().cumsum(1) - (ids == 0).long()
+        return _Batch(ids, (ended == 0).to(self.table))
+
+    def reward(self, batch):
+        return ((batch.ids == 1) * batch.mask).sum(1).view(-1, self.group)
+
+    def log_probs(self, batch):
+        log_pi = (self.sharp * self.table).log_softmax(-1).repeat_interleave(self.group, 0)
+        return log_pi.gather(-1, batch.ids[..., None]).squeeze(-1)
+
+    def __repr__(self):
+        prompts, time, _ = self.table.shape
+        return f"a run on {prompts} prompts, {self.group} completions each, of up to {time} tokens"
+
+
+def _runs(generator):
+    yield _SmallRun(1, 2, 2, generator), 1
+    yield _SmallRun(1, 3, 2, generator, rate=5.0), 2
+    yield _SmallRun(2, 4, 3, generator, rate=2.0), 5
+    yield _SmallRun(2, 4, 3, generator, rate=0.05, sharp=20.0), 5  # norms above 1
+
+
+_by_group = partial(group_advantages, scale="std")
+
+
+def _update(run, batch, rewards, compare=_by_group, weigh="constant", limit=1.0, clear=True):
+    """One update in the library's own functions; the norm before clipping."""
+    losses = policy_gradient_loss(run.log_probs(batch), compare(rewards).flatten())
+    mask = torch.ones_like(batch.mask) if weigh == "padding" else batch.mask
+    kind = "token" if weigh == "token" else "constant"
+    weights = token_weights(mask, kind, len(mask), int(mask.sum()), mask.shape[1])
+    if weigh == "sum":
+        weights = weights * mask.numel()
+    if clear:
+        run.optimizer.zero_grad()
+    (weights * losses).sum().backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.parameters, limit).item()
+    run.optimizer.step()
+    return norm
+
+
+def _five_steps(run, steps, **how):
+    norms = []
+    for _ in range(steps):
+        batch = run.sample()
+        norms.append(_update(run, batch, run.reward(batch), **how))
+    return norms
+
+
+def _one_batch(run, steps):
+    batch = run.sample()
+    return [_update(run, batch, run.reward(batch)) for _ in range(steps)]
+
+
+def _no_step(run, steps):
+    norms = []
+    for _ in range(steps):
+        batch, before = run.sample(), [p.detach().clone() for p in run.parameters]
+        norms.append(_update(run, batch, run.reward(batch)))
+        with torch.no_grad():
+            for parameter, value in zip(run.parameters, before, strict=True):
+                parameter.copy_(value)
+    return norms
+
+
+def _climbing(run, steps):
+    for group in run.optimizer.param_groups:
+        group["maximize"] = True
+    return _five_steps(run, steps)
+
+
+def _clipped_norms(run, steps):
+    return [min(norm, 1.0) for norm in _five_steps(run, steps)]
+
+
+@exercise(
+    title="The whole step",
+    difficulty=3,
+    minutes=25,
+    importance=3,
+    why=(
+        "The five steps are these whatever samples and scores: only `run` knows that it is a language model.\n"
+        "Each pass samples anew, since the estimate is one of the policy that has just played."
+    ),
+    reference=_five_steps,
+    shows=[group_advantages, policy_gradient_loss, token_weights],
+    cases=_runs,
+    hints=[
+        "A loop with five lines in it: `run.sample()`, `run.reward(batch)`, advantages, `run.log_probs(batch)`, and "
+        "the loss with its update. Your three functions from above do the middle.",
+        "The loss: `(token_loss(log_probs, advantages.flatten()) * batch.mask).sum() / batch.mask.numel()`.",
+        "The update: `run.optimizer.zero_grad()`, `loss.backward()`, then "
+        "`norm = torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)`, which gives the norm before it clips, and "
+        "`run.optimizer.step()`.",
+    ],
+    mistakes={
+        "Gradients add up from step to step: `run.optimizer.zero_grad()` comes before `backward`.": (
+            lambda run, steps: _five_steps(run, steps, clear=False)
+        ),
+        "The sign is flipped: the policy runs away from what was good.": _climbing,
+        "The rollout stands before the loop: from the second step on, those are completions of an older policy.": (
+            _one_batch
+        ),
+        "Padding counts: multiply the losses by `batch.mask`.": (
+            lambda run, steps: _five_steps(run, steps, weigh="padding")
+        ),
+        "The rewards are taken as they are. Compare each with its group first, with `grpo_advantages`.": (
+            lambda run, steps: _five_steps(run, steps, compare=lambda rewards: rewards)
+        ),
+        "Nothing is clipped: one rare event may take a step of any length.": (
+            lambda run, steps: _five_steps(run, steps, limit=math.inf)
+        ),
+        "It divides by the number of real tokens, so a batch of short answers takes longer steps. Divide by "
+        "`batch.mask.numel()`.": lambda run, steps: _five_steps(run, steps, weigh="token"),
+        "That is the sum over all tokens: divide by `batch.mask.numel()`, or the step grows with the batch.": (
+            lambda run, steps: _five_steps(run, steps, weigh="sum")
+        ),
+        "The policy never moves: `run.optimizer.step()` is missing.": _no_step,
+        "Those are the norms after clipping. What tells a healthy run from a dead one is the norm before.": (
+            _clipped_norms
+        ),
+    },
+)
+def grpo(run, steps):
+    """Make so many steps of GRPO; the gradient's norm at each, before it is clipped at 1, as a list of numbers.
+
+    run.sample() plays one batch, whose batch.mask is (completions, time); run.reward(batch) is (prompts, G), and
+    run.log_probs(batch), with gradient, (completions, time). run.optimizer moves run.parameters. The loss is the sum
+    of the tokens' losses where the mask is 1, divided by completions · time.
+    """
+    norms = []
+    for _ in range(steps):
+        batch = run.sample()
+        rewards = run.reward(batch)
+        advantages = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
+        losses = -advantages.detach().reshape(-1, 1) * run.log_probs(batch) * batch.mask
+        run.optimizer.zero_grad()
+        (losses.sum() / batch.mask.numel()).backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(run.parameters, 1.0).item())
+        run.optimizer.step()
+    return norms
