@@ -22,7 +22,7 @@ DECODED = (
     ("untouched", "the reference, untouched", "nothing", "–"),
     ("rejection", "draw until it passes", "nothing is trained", "one bit a draw, and 1/p draws an answer"),
     ("mask", "decoding under a mask", "nothing is trained", "the automaton: what can still be met"),
-    ("chances", "decoding by the chances of states", "nothing is trained", "the automaton, and the reference's moves in it"),
+    ("chances", "decoding by the chances of states", "nothing is trained", "the automaton, and a table of its moves"),
 )  # fmt: skip
 WITHOUT = Path("tiny", "without_training.json")
 HEADER = (
