@@ -9,25 +9,41 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from policy_gradients.errors import guarded
+
 MARK = {True: "✓", False: "✗"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 on bad input (one line says what and what to do), 130 on Ctrl-C."""
+    """Run one command; 0 on success, 2 on bad input (one line says what and what to do), 1 on a bug, 128 and the
+    signal's number when stopped."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return guarded(lambda: _run(given), debug="--debug" in given)
+
+
+def _run(given: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    parsed = _parser().parse_args(arguments)
-    try:
-        return parsed.run(parsed)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was written stays", file=sys.stderr)
-        return 130
+    for argument in given:
+        if any("\ud800" <= c <= "\udfff" for c in argument):
+            raise ValueError(f"the argument {argument!r} is not text in this system's encoding")
+    parsed = _parser().parse_args(given)
+    return parsed.run(parsed)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line, as all others."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            (file or sys.stderr).write(message)  # argparse would pass over a disk that is full
+            (file or sys.stderr).flush()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="policy-gradients", description="Steer a language model with a 0/1 checker: GRPO, evaluated honestly."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -36,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     _sample_parser(commands)
     _benchmark_parser(commands)
     _pretrain_parser(commands)
+    for each in (parser, *commands.choices.values()):
+        each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from")
     return parser
 
 
