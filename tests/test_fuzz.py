@@ -21,8 +21,8 @@ FILES = int(os.environ.get("FUZZ_FILES", 12))
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 CLOCK = ("seconds", "tokens_per_second", "elapsed")
 
-NUMBERS = ["nan", "inf", "-inf", "-1", "0", "0.5", "1e400", "1e-320", str(10**12), str(10**20), "-0.0", "", "x", "1_0", "٣",
-           "0x10", "1e5", "2", "1.0000001", "None", "[1]", "99999999"]  # fmt: skip
+NUMBERS = ["nan", "inf", "-inf", "-1", "0", "0.5", "1e400", "1e-320", str(10**12), str(10**20), "-0.0", "", "x"
+           "٣", "1_0", "0x10", "1e5", "2", "1.0000001", "None", "[1]", "99999999"]  # fmt: skip
 TEXTS = ["", " ", "x", "../..", "/", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem", "/proc/self/environ", ".",
          "~", "a" * 300, "a/" * 2000, "\n", "\t\x1b[31m", "é\u0301🙂", "\udcff", "--", "-x", "{", "{}", "{excerpt}",
          "{0}", "{excerpt.x}", "%s", "null", "length=64", "length=0", "length=-3", "length=9&&", "length=" + "9" * 30,

@@ -15,7 +15,7 @@ from typing import Any
 LONGEST = 300  # characters of the line
 BAD_INPUT, BUG = 2, 1
 _PLAIN = {"✓": "+", "✗": "-", "…": "...", "−": "-", "–": "-", "×": "x", "·": "*", "≥": ">=", "≤": "<=", "→": "->",
-          "±": "+-", "β": "beta", "λ": "lambda", "π": "pi", "ε": "epsilon", "Σ": "sum", "²": "^2", "⁹": "^9"}  # fmt: skip
+          "±": "+-", "β": "beta", "λ": "lambda", "π": "pi", "ε": "epsilon", "²": "^2", "⁹": "^9"}  # fmt: skip
 
 
 def guarded(work: Callable[[], int], debug: bool = False) -> int:

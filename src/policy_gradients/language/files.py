@@ -51,7 +51,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def require_place(path: Path) -> None:
-    """Raise OSError or ValueError unless a file or folder of this name could be made, or is there and can be written."""
+    """Raise OSError or ValueError unless a file or folder of this name could be made, or is there to be written."""
     there = path
     while True:
         try:

@@ -58,9 +58,9 @@ def require_states(rule: Rule) -> None:
         )
     if rule.num_states > MOST_STATES:
         raise ValueError(
-            f"the rule {rule.name} has {rule.num_states:.3g} states: a table of them, for some ten kinds of tokens, takes "
-            f"some {rule.num_states * 1e-5:.3g} s and {rule.num_states * 1e-7:.2g} GB; {MOST_STATES:.0e} are the most. "
-            "Ask for a shorter text, or use --credit completion"
+            f"the rule {rule.name} has {rule.num_states:.3g} states: a table of them, for some ten kinds of tokens, "
+            f"takes some {rule.num_states * 1e-5:.3g} s and {rule.num_states * 1e-7:.2g} GB; {MOST_STATES:.0e} are the "
+            "most. Ask for a shorter text, or use --credit completion"
         )
 
 

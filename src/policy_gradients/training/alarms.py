@@ -43,8 +43,8 @@ def require_finite(rows: Rows, learning_rate: float, scaled: bool) -> None:
         said = f"the gradient's norm is {row['grad_norm']}"
     if said is not None:
         raise NotFinite(
-            f"step {row['step']}: {said}. The run goes no further; the last checkpoint is from before. Start again with "
-            f"a learning_rate below {learning_rate:g}"
+            f"step {row['step']}: {said}. The run goes no further; the last checkpoint is from before. Start again "
+            f"with a learning_rate below {learning_rate:g}"
         )
 
 

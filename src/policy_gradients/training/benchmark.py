@@ -255,9 +255,9 @@ def benchmark(
     if unknown := set(sides) - set(SIDES):
         raise ValueError(f"unknown sides {sorted(unknown)}; known are {', '.join(SIDES)}")
     found: dict[str, list[Measurement]] = {side: [] for side in sides}
-    for number in range(rounds):
-        for side in sides if number % 2 == 0 else reversed(sides):
-            progress(f"round {number + 1} of {rounds}: {side}")
+    for turn in range(rounds):
+        for side in sides if turn % 2 == 0 else reversed(sides):
+            progress(f"round {turn + 1} of {rounds}: {side}")
             found[side].append((measure or in_a_process)(side, work))
             keep(found)
     return found

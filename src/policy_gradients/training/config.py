@@ -74,8 +74,8 @@ def require_affordable(name: str, completions: int, tokens: int) -> None:
     """Raise ValueError if so many completions of so many tokens are more than any machine would get through."""
     if completions * tokens > MOST_TOKENS:
         raise ValueError(
-            f"{name}: {completions:.3g} completions of up to {tokens:.3g} tokens are {completions * tokens:.3g} tokens: "
-            f"{4e-9 * completions * tokens:.3g} GB for their random numbers alone, and "
+            f"{name}: {completions:.3g} completions of up to {tokens:.3g} tokens are {completions * tokens:.3g} "
+            f"tokens: {4e-9 * completions * tokens:.3g} GB for their random numbers alone, and "
             f"{completions * tokens / 3600 / FAST:.3g} hours at {FAST} tokens a second; {MOST_TOKENS:.0e} are the most"
         )
 

@@ -102,7 +102,8 @@ class FolderLock:
         if holder.get("token") == self.token:
             return ""
         if holder.get("machine") == here["machine"]:
-            if _birth(holder.get("pid")) != holder.get("birth"):
+            birth = _birth(holder.get("pid"))
+            if birth is None or birth != holder.get("birth"):
                 return ""
         elif age > STALE:
             return ""
