@@ -2,32 +2,47 @@
 
 import argparse
 import dataclasses
-import json
 import logging
 import sys
 import typing
 from pathlib import Path
 from typing import Any
 
+from policy_gradients.errors import guarded
+
 MARK = {True: "✓", False: "✗"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 on bad input (one line says what and what to do), 130 on Ctrl-C."""
+    """Run one command; 0 on success, 2 on bad input (one line says what and what to do), 1 on a bug, 128 and the
+    signal's number when stopped."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return guarded(lambda: _run(given), debug="--debug" in given)
+
+
+def _run(given: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    parsed = _parser().parse_args(arguments)
-    try:
-        return parsed.run(parsed)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was written stays", file=sys.stderr)
-        return 130
+    for argument in given:
+        if any("\ud800" <= c <= "\udfff" for c in argument):
+            raise ValueError(f"the argument {argument!r} is not text in this system's encoding")
+    parsed = _parser().parse_args(given)
+    return parsed.run(parsed)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line, as all others."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            (file or sys.stderr).write(message)  # argparse would pass over a disk that is full
+            (file or sys.stderr).flush()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="policy-gradients", description="Steer a language model with a 0/1 checker: GRPO, evaluated honestly."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -36,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     _sample_parser(commands)
     _benchmark_parser(commands)
     _pretrain_parser(commands)
+    for each in (parser, *commands.choices.values()):
+        each.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
+        )
     return parser
 
 
@@ -188,20 +207,28 @@ def _evaluate_parser(commands: Any) -> None:
 
 def _evaluate(parsed: argparse.Namespace) -> int:
     from policy_gradients.course.figures import before_after, save
-    from policy_gradients.evaluation.evaluate import evaluate_run, write_card, write_report
+    from policy_gradients.evaluation.deliver import check_file, deliver, takes_files
+    from policy_gradients.evaluation.evaluate import evaluate_run, without_nan, write_card, write_report
+    from policy_gradients.training.config import load_config
+    from policy_gradients.training.run_folder import CONFIG
 
     def progress(message: str) -> None:
         print(f"… {message}", file=sys.stderr)
 
+    load_config(parsed.directory / CONFIG)  # what is no run is not written to
+    check_file(parsed.json)
+    home = takes_files(parsed.directory)
     report = evaluate_run(
         parsed.directory, parsed.num_prompts, parsed.seed, parsed.reference_samples, parsed.rule, progress,
         parsed.perplexity_texts, parsed.precision, _own_task(parsed), parsed.skip_prompts,
     )  # fmt: skip
+    parts: dict[str, Any] = {"standard output": lambda: print(_report_text(report), flush=True)}
     if parsed.json:
-        write_report(report, parsed.json)
-    write_card(parsed.directory, report)
-    save(before_after(report), parsed.directory / "before_after.png")
-    print(_report_text(report))
+        parts[str(parsed.json)] = lambda: write_report(report, parsed.json)
+    if home:
+        parts["model card"] = lambda: write_card(parsed.directory, report)
+        parts["figure"] = lambda: save(before_after(report), parsed.directory / "before_after.png")
+    deliver(parts, without_nan(report))
     return 0
 
 
@@ -312,11 +339,13 @@ def _benchmark_parser(commands: Any) -> None:
 
 
 def _budget(parsed: argparse.Namespace) -> int:
+    from policy_gradients.evaluation.deliver import check_file, write_json
     from policy_gradients.training.benchmark import Work
     from policy_gradients.training.budget import architecture, budget_table, measure_budget
     from policy_gradients.training.config import flat_settings, to_json
     from policy_gradients.training.presets import preset
 
+    check_file(parsed.json)
     chosen = _chosen(parsed, [field.name for field in dataclasses.fields(Work)])
     if "prompt_tokens" in chosen:
         chosen["max_prompt_tokens"] = chosen["prompt_tokens"]
@@ -326,13 +355,14 @@ def _budget(parsed: argparse.Namespace) -> int:
     print(budget_table(budget, config))
     if parsed.json:
         report = {"config": to_json(config), **dataclasses.asdict(budget), "peak": budget.peak}
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(report, parsed.json)
     return 0
 
 
 def _benchmark(parsed: argparse.Namespace) -> int:
     if parsed.budget:
         return _budget(parsed)
+    from policy_gradients.evaluation.deliver import check_file, write_json
     from policy_gradients.training.benchmark import Work, benchmark, table, trl_is_installed
 
     works = _sweep(Work(**_chosen(parsed, [field.name for field in dataclasses.fields(Work)])), parsed.sweep)
@@ -345,15 +375,14 @@ def _benchmark(parsed: argparse.Namespace) -> int:
         print(f"… {message}", file=sys.stderr)
 
     rows: list[dict[str, Any]] = []
-    if parsed.json:
-        parsed.json.write_text("[]\n", encoding="utf-8")  # a place that cannot be written to is known before the work
+    check_file(parsed.json)
     for work in (work.on_this_machine() for work in works):
         rows.append({"work": dataclasses.asdict(work), "measured": {}})
 
         def keep(found: dict[str, list[Any]]) -> None:
             if parsed.json:
                 rows[-1]["measured"] = {side: [dataclasses.asdict(m) for m in each] for side, each in found.items()}
-                parsed.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                write_json(rows, parsed.json)
 
         try:
             found = benchmark(work, sides, parsed.rounds, progress=progress, keep=keep)
@@ -388,10 +417,12 @@ def _pretrain_parser(commands: Any) -> None:
 
 
 def _pretrain(parsed: argparse.Namespace) -> int:
+    from policy_gradients.language.files import require_place
     from policy_gradients.training.pretrain import SECOND_STAGE, PretrainConfig, pretrain
 
     if parsed.output_dir.exists() and any(parsed.output_dir.iterdir()):
         raise ValueError(f"output folder {parsed.output_dir} is not empty; choose another")
+    require_place(parsed.output_dir)
     chosen = {name: getattr(parsed, name) for name in ("steps", "seed") if getattr(parsed, name) is not None}
     stage = PretrainConfig() if parsed.start_from is None else SECOND_STAGE
     pretrain(dataclasses.replace(stage, **chosen), parsed.output_dir, parsed.start_from)

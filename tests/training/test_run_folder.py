@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policy_gradients.training import loop
+from policy_gradients.training.checkpoint import seal
 from policy_gradients.training.config import make_config, with_settings
 from policy_gradients.training.loop import train
 from policy_gradients.training.run_folder import PARTIAL, RunFolder, read_metrics
@@ -64,6 +65,12 @@ def in_a_fork(work):
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
     return child
+
+
+def sealed_again(checkpoint):
+    """Checksums for what is in it now, as one would make them who means to deceive."""
+    state = json.loads((checkpoint / "state.json").read_text())
+    seal(checkpoint, {name: value for name, value in state.items() if name not in ("files", "checksum")})
 
 
 def resume_or_start(config, folder):
@@ -153,6 +160,7 @@ def test_the_last_ones_and_the_best_one_are_kept(config, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "train_step", step)
     monkeypatch.setattr(loop, "_postfix", lambda metrics: "")
     monkeypatch.setattr(loop, "ring_once", lambda rows, rung: [])
+    monkeypatch.setattr(loop, "require_finite", lambda *_: None)
     config = with_settings(config, max_steps=6, keep_checkpoints=1)
     folder = RunFolder(train(config, tmp_path / "run", progress=False), config, resume=True)
     assert [path.name for path in folder.checkpoints()] == ["checkpoint-000004", "checkpoint-000006"]
@@ -174,6 +182,7 @@ def test_a_checkpoint_without_some_of_the_weights_is_refused(config, whole):
     weights = load_file(file)
     del weights["model.norm.weight"]
     save_file(weights, file)
+    sealed_again(file.parent)
     with pytest.raises(ValueError, match=r"damaged .*model\.norm\.weight"):
         train(config, whole, resume=True, progress=False)
 

@@ -1,7 +1,6 @@
 """Did it learn, or did it cheat? The tuned policy beside its reference: same prompts, same decoding, same numbers."""
 
 import dataclasses
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from policy_gradients.evaluation.deliver import write_json
 from policy_gradients.evaluation.statistics import (
     distinct_completions,
     distinct_ngrams,
@@ -23,6 +23,7 @@ from policy_gradients.evaluation.statistics import (
     paired_difference,
     wilson_interval,
 )
+from policy_gradients.language.files import write_whole
 from policy_gradients.language.models import ModelError, best_device, end_token_ids, load_model
 from policy_gradients.language.rewards import Completion, decode
 from policy_gradients.language.rollout import LogitsProcessor, Rollout, generate
@@ -31,7 +32,7 @@ from policy_gradients.language.scoring import CompletionScorer, plain_perplexity
 from policy_gradients.language.tasks import CheckerTask, Task, chat_ids
 from policy_gradients.language.text import shipped_articles
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
-from policy_gradients.training.config import TrainConfig, load_config
+from policy_gradients.training.config import TrainConfig, check_number, load_config, require_affordable
 from policy_gradients.training.model_card import model_card
 from policy_gradients.training.run_folder import (
     CARD,
@@ -42,6 +43,7 @@ from policy_gradients.training.run_folder import (
     changed_since,
     read_metrics,
     read_tasks,
+    require_unchanged_model,
 )
 from policy_gradients.training.sources import make_task, source_sentence
 
@@ -97,6 +99,12 @@ def evaluate_run(
     Raises:
         ValueError: the folder holds no finished run, more prompts than there are, or a model that cannot be loaded.
     """
+    if perplexity_texts is not None and perplexity_texts < 1:
+        raise ValueError(f"perplexity_texts must be at least 1, got {perplexity_texts}")
+    if precision not in ("no", *DTYPES):
+        raise ValueError(f"precision must be no, {' or '.join(DTYPES)}, got {precision!r}")
+    check_number("seed", seed, int, {"least": 0, "most": 2**31 - 1})
+    check_number("reference_samples", reference_samples, int, {"least": 1})
     tuned = load_subject(Path(directory), rule, task)
     heldout = tuned.task.heldout
     if not 1 <= num_prompts <= len(heldout):
@@ -106,17 +114,11 @@ def evaluate_run(
             f"skip_prompts must lie in [0, {len(heldout) - num_prompts}]: there are {len(heldout)} held-out rows, and "
             f"num_prompts is {num_prompts}; got {skip_prompts}"
         )
-    if reference_samples < 1:
-        raise ValueError(f"reference_samples must be at least 1, got {reference_samples}")
+    require_affordable("reference_samples", reference_samples, tuned.config.max_new_tokens)
     model, tokenizer = load_model(tuned.config.model)
     reference = Subject(model.to(best_device()), tokenizer, tuned.task, tuned.config)
     picked = [heldout[i] for i in prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)[skip_prompts:]]
     drawn_with = seed + 10_000 * skip_prompts
-
-    if perplexity_texts is not None and perplexity_texts < 1:
-        raise ValueError(f"perplexity_texts must be at least 1, got {perplexity_texts}")
-    if precision not in ("no", *DTYPES):
-        raise ValueError(f"precision must be no, {' or '.join(DTYPES)}, got {precision!r}")
     device = best_device().type
     with torch.autocast(device, DTYPES.get(precision), enabled=precision != "no"):
         progress("reference policy")
@@ -163,9 +165,10 @@ def sample_run(directory: str | Path, prompt: str, n: int = 8, seed: int = 0) ->
     Args:
         prompt: the text to continue, with the rule's instruction; for a task of one's own, the whole prompt.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    check_number("n", n, int, {"least": 1})
+    check_number("seed", seed, int, {"least": 0, "most": 2**31 - 1})
     subject = load_subject(Path(directory))
+    require_affordable("n", n, subject.config.max_new_tokens)
     if isinstance(subject.task, CheckerTask):
         row: Row = {"excerpt": prompt}
         [rollout] = sample_completions(subject, [row], n, seed)
@@ -189,6 +192,7 @@ def load_subject(directory: Path, rule: str | None = None, task: Task | None = N
     config = load_config(directory / CONFIG)
     if not (directory / "model").is_dir():
         raise ModelError(f"{directory} holds no trained model yet; finish it with `train --resume`")
+    require_unchanged_model(directory)
     model, tokenizer = load_model(str(directory / "model"))
     task = task or make_task(config)
     if changed := changed_since(read_tasks(directory / TASK), task.identity()):
@@ -305,19 +309,18 @@ def write_card(directory: str | Path, report: dict[str, Any]) -> None:
     card, metrics = Path(directory, MODEL, CARD), Path(directory, METRICS)
     if card.exists() and metrics.exists():
         steps = len(read_metrics(metrics))
-        card.write_text(
-            model_card(load_config(Path(directory, CONFIG)), report["task"], steps, report), encoding="utf-8"
-        )
+        write_whole(card, model_card(load_config(Path(directory, CONFIG)), report["task"], steps, report).encode())
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
     """As JSON; what is not a number is written as null."""
-    path.write_text(json.dumps(_no_nan(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(without_nan(report), path)
 
 
-def _no_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same with None for each number that is not finite."""
     if isinstance(value, dict):
-        return {key: _no_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_no_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -233,6 +233,8 @@ def _packaged_smollm2() -> str:
             return str(smollm2.packaged_folder())
     except ValueError as error:
         raise ModelError(str(error)) from None
+    except Exception as error:  # of a damaged file, struct, gguf and transformers each raise their own kinds
+        raise ModelError(f"{smollm2.packaged_gguf()} cannot be read ({_first_line(error)}); install it again") from None
 
 
 def _load_tokenizer(source: str, local: dict[str, bool]) -> Any:

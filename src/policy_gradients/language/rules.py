@@ -44,14 +44,23 @@ class StatefulRule(Rule, Protocol):
     def join(self, first: int, second: int) -> int: ...
 
 
+MOST_STATES = 10**6  # that credit by state keeps a table of
+
+
 def require_states(rule: Rule) -> None:
-    """Raise ValueError unless the rule, and each part of it, is a `StatefulRule`."""
+    """Raise ValueError unless the rule, and each part of it, is a `StatefulRule`, with states enough to count."""
     if isinstance(rule, AllOf):
         for part in rule.parts:
             require_states(part)
     elif not isinstance(rule, StatefulRule):
         raise ValueError(
             f"the rule {rule.name} has no states that sum a text up, as credit by state needs; use --credit completion"
+        )
+    if rule.num_states > MOST_STATES:
+        raise ValueError(
+            f"the rule {rule.name} has {rule.num_states:.3g} states: a table of them, for some ten kinds of tokens, "
+            f"takes some {rule.num_states * 1e-5:.3g} s and {rule.num_states * 1e-7:.2g} GB; {MOST_STATES:.0e} are the "
+            "most. Ask for a shorter text, or use --credit completion"
         )
 
 

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from policy_gradients.language.files import read_text
+
 Split = Literal["train", "heldout"]
 PromptSource = Literal["shipped", "openwebtext", "fallback"]
 
@@ -55,13 +57,10 @@ def read_excerpts(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"prompts file {path} does not exist; give a UTF-8 text file with one excerpt a line")
-    if path.is_dir():
-        raise ValueError(f"prompts file {path} is a folder; give a UTF-8 text file with one excerpt a line")
     try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start}"
-        raise ValueError(f"prompts file {path} is not UTF-8 text ({where}); give one excerpt a line") from None
+        text = read_text(path)
+    except ValueError as error:
+        raise ValueError(f"prompts file: {error}; give a UTF-8 text file with one excerpt a line") from None
     text = text.removeprefix("\ufeff")  # the byte-order mark that Windows editors write
     if "\0" in text:
         raise ValueError(f"prompts file {path} holds NUL bytes, so it is no text; give one excerpt a line")

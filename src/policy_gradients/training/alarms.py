@@ -14,6 +14,10 @@ Alarm = Callable[[Rows], str | None]
 WINDOW = 5  # steps that a condition must hold for, where one step can show it by chance
 
 
+class NotFinite(ValueError):
+    """A run has come to NaN or infinity; the message says at which step."""
+
+
 def not_finite(rows: Rows) -> str | None:
     """NaN or infinity in the loss, the entropy or the divergence. No threshold: none of them may ever be.
 
@@ -29,6 +33,19 @@ def not_finite(rows: Rows) -> str | None:
     if len(rows) >= 16 and not any(math.isfinite(row["grad_norm"]) for row in rows[-16:]):
         return "the gradient has not been finite for 16 steps: no update was made; look for an overflow in the loss"
     return None
+
+
+def require_finite(rows: Rows, learning_rate: float, scaled: bool) -> None:
+    """Raise NotFinite where a run must not go on: as `not_finite`, or, without a gradient scaler, with the first
+    gradient that is not finite."""
+    row, said = rows[-1], not_finite(rows)
+    if said is None and not scaled and not math.isfinite(row["grad_norm"]):
+        said = f"the gradient's norm is {row['grad_norm']}"
+    if said is not None:
+        raise NotFinite(
+            f"step {row['step']}: {said}. The run goes no further; the last checkpoint is from before. Start again "
+            f"with a learning_rate below {learning_rate:g}"
+        )
 
 
 def zero_gradient(rows: Rows) -> str | None:

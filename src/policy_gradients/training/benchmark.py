@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from policy_gradients.language.models import choose_precision, load_model, resolve_model
 from policy_gradients.language.text import shipped_articles
+from policy_gradients.training.config import Checked, check_number, number, require_affordable
 
 PARTS = ("rollout", "reward", "log_probs", "backward", "optimizer")
 NO_END = [-1]  # no token ends a completion: every side decodes the full length
@@ -30,32 +31,31 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Checked):
     """One GRPO step, the same for every side: sampling, a reward, an AdamW step on all weights, a reference model."""
 
     model: str = "tiny"
     """`tiny`, `smollm2`, a model folder, or a hub id."""
-    num_prompts: int = 8
-    prompt_tokens: int = 120
-    num_generations: int = 8
-    max_new_tokens: int = 32
+    num_prompts: int = number(8, least=1, most=10**5)
+    prompt_tokens: int = number(120, least=1, most=10**7)
+    num_generations: int = number(8, least=2, most=10**5)
+    max_new_tokens: int = number(32, least=1, most=10**6)
     """Length of every completion: none ends earlier."""
-    micro_batch_prompts: int = 8
-    vocab_size: int = 0
+    micro_batch_prompts: int = number(8, least=1, most=10**5)
+    vocab_size: int = number(0, least=0, most=10**7)
     """Resize the model's vocabulary, to see what it costs. 0: leave it."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     precision: str = "auto"
     """Autocast: `auto` (by hardware), `no`, `bf16` or `fp16`."""
-    warmup_steps: int = 1
+    warmup_steps: int = number(1, least=0, most=10**6)
     """Steps before the one that counts."""
-    seed: int = 0
+    seed: int = number(0, least=0, most=2**31 - 1)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            least = 2 if field.name == "num_generations" else 0 if field.name in _MAY_BE_ZERO else 1
-            if field.type is int and getattr(self, field.name) < least:
-                raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
+        require_affordable("num_prompts × num_generations", self.num_prompts * self.num_generations,
+                           self.max_new_tokens)  # fmt: skip
+        super().__post_init__()
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {self.device!r}")
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -68,9 +68,6 @@ class Work:
         device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         precision = choose_precision(torch.device(device)) if self.precision == "auto" else self.precision
         return dataclasses.replace(self, model=resolve_model(self.model), device=device, precision=precision)
-
-
-_MAY_BE_ZERO = ("vocab_size", "warmup_steps", "seed")
 
 
 @dataclass(frozen=True)
@@ -254,14 +251,13 @@ def benchmark(
         ValueError: no rounds, or a side that does not exist.
         RuntimeError: a measurement failed; the message is its own.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    check_number("rounds", rounds, int, {"least": 1, "most": 10_000})
     if unknown := set(sides) - set(SIDES):
         raise ValueError(f"unknown sides {sorted(unknown)}; known are {', '.join(SIDES)}")
     found: dict[str, list[Measurement]] = {side: [] for side in sides}
-    for number in range(rounds):
-        for side in sides if number % 2 == 0 else reversed(sides):
-            progress(f"round {number + 1} of {rounds}: {side}")
+    for turn in range(rounds):
+        for side in sides if turn % 2 == 0 else reversed(sides):
+            progress(f"round {turn + 1} of {rounds}: {side}")
             found[side].append((measure or in_a_process)(side, work))
             keep(found)
     return found

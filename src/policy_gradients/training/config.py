@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 from policy_gradients.estimators.advantages import Baseline, Scale
 from policy_gradients.estimators.divergences import KlEstimator, KlPlace
 from policy_gradients.estimators.losses import Aggregation, RatioLevel
+from policy_gradients.language.files import read_text
 from policy_gradients.language.rules import ExactLength, find_part, parse_rule, require_states
 from policy_gradients.language.text import PromptSource
 from policy_gradients.training.value_head import CriticKind
@@ -27,6 +28,8 @@ from policy_gradients.training.value_head import CriticKind
 Values = Literal["returns", "transitions"]
 Gate = Literal["length", "reward"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
+MOST_TOKENS = 10**9  # in one step, or one evaluation
+FAST = 10_000  # tokens a second that a fast machine samples from a small model
 
 
 def number(default: float, *, above: float | None = None, least: float | None = None, most: float = math.inf) -> Any:
@@ -48,10 +51,11 @@ class Checked:
             if hint is str and not isinstance(value, str):
                 raise ValueError(f"{each.name} must be text, got {value!r}")
             if hint in (int, float):
-                _check_number(each.name, value, hint, each.metadata)
+                check_number(each.name, value, hint, each.metadata)
 
 
-def _check_number(name: str, value: Any, kind: type, bounds: typing.Mapping[str, Any]) -> None:
+def check_number(name: str, value: Any, kind: type, bounds: typing.Mapping[str, Any]) -> None:
+    """Raise ValueError unless a value is a finite number of its kind within `bounds`: above, least, most."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (whole or (kind is float and isinstance(value, float))):
         raise ValueError(f"{name} must be a {'whole ' if kind is int else ''}number, got {value!r}")
@@ -64,6 +68,16 @@ def _check_number(name: str, value: Any, kind: type, bounds: typing.Mapping[str,
         raise ValueError(f"{name} must {'not be negative' if least == 0 else f'be at least {least:g}'}, got {value}")
     if value > most:
         raise ValueError(f"{name} must be at most {most:g}, got {value}")
+
+
+def require_affordable(name: str, completions: int, tokens: int) -> None:
+    """Raise ValueError if so many completions of so many tokens are more than any machine would get through."""
+    if completions * tokens > MOST_TOKENS:
+        raise ValueError(
+            f"{name}: {completions:.3g} completions of up to {tokens:.3g} tokens are {completions * tokens:.3g} "
+            f"tokens: {4e-9 * completions * tokens:.3g} GB for their random numbers alone, and "
+            f"{completions * tokens / 3600 / FAST:.3g} hours at {FAST} tokens a second; {MOST_TOKENS:.0e} are the most"
+        )
 
 
 @dataclass(frozen=True)
@@ -349,12 +363,10 @@ class TrainConfig(Checked):
     entropy: ConstantEntropy | ScheduledEntropy | TargetEntropy | None = None
 
     def __post_init__(self) -> None:
+        work = (self.num_prompts, self.num_generations, self.max_new_tokens)
+        if all(isinstance(each, int) and each > 0 for each in work):  # what is too large is told with what it costs
+            require_affordable("num_prompts × num_generations", work[0] * work[1], work[2])
         super().__post_init__()
-        if self.num_prompts * self.num_generations * self.max_new_tokens > 10**9:
-            raise ValueError(
-                f"num_prompts × num_generations × max_new_tokens = {self.num_prompts * self.num_generations} × "
-                f"{self.max_new_tokens} is more than 10⁹ tokens a step, 4 GB for the random numbers alone; lower one"
-            )
         if self.num_generations < 2 and self.needs_groups:
             raise ValueError(
                 f"num_generations must be at least 2, a group to compare within, got {self.num_generations}"
@@ -464,8 +476,8 @@ def make_config(base: dict[str, Any] | None = None, **settings: Any) -> TrainCon
         if hint is bool and not isinstance(flat[name], bool):
             raise ValueError(f"{name} must be true or false, got {flat[name]!r}")
     for name in ("kl_weight", "kl_success_weight", "projection_weight", "entropy_weight"):
-        _check_number(name, flat[name], float, {"least": 0})
-    _check_number("updates_per_batch", flat["updates_per_batch"], int, {"least": 1})
+        check_number(name, flat[name], float, {"least": 0})
+    check_number("updates_per_batch", flat["updates_per_batch"], int, {"least": 1})
     used: set[str] = set(_SELECTORS)
 
     def record(kind: type, **branches: Any) -> Any:
@@ -631,7 +643,7 @@ def load_config(path: Path) -> TrainConfig:
         ValueError: not there, not JSON, or not a config.
     """
     try:
-        return config_from_json(json.loads(path.read_text(encoding="utf-8")))
+        return config_from_json(json.loads(read_text(path, largest=10**6)))
     except FileNotFoundError:
         raise ValueError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (OSError, RecursionError, ValueError) as error:

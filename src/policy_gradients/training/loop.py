@@ -16,21 +16,22 @@ from tqdm import tqdm
 
 from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.language.models import end_token_ids
-from policy_gradients.language.rewards import Completion, OwnReward, decode
+from policy_gradients.language.rewards import Completion, OwnReward, RewardError, decode
 from policy_gradients.language.tasks import RewardTask, Task
 from policy_gradients.language.text import shipped_excerpts
-from policy_gradients.training.alarms import ring_once
+from policy_gradients.training.alarms import require_finite, ring_once
 from policy_gradients.training.batch import Batch, Rewarded, Sample, Stopwatch
 from policy_gradients.training.config import TrainConfig
 from policy_gradients.training.credit import MakeCredit, make_credit
 from policy_gradients.training.distribution import gather_columns, own_rows
 from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.run import Run
-from policy_gradients.training.run_folder import RunFolder
+from policy_gradients.training.run_folder import MODEL, RunFolder
 from policy_gradients.training.schedules import advance, bonus, kl_weight, learning_rate
 from policy_gradients.training.setup import prepare, sample_batch
 from policy_gradients.training.signals import end_scored
 from policy_gradients.training.sources import make_task, resolve
+from policy_gradients.training.stops import Interrupted, Stops
 from policy_gradients.training.update import update_policy
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,9 @@ def train(
 
     Raises:
         ValueError: a bad config, dataset or model, an output folder that holds another run, or another task.
-        RewardError: the reward function broke its contract.
+        NotFinite: the run has diverged; the last good checkpoint stays.
+        RewardError: the reward function broke its contract; the step before is in a checkpoint.
+        Interrupted: by Ctrl-C or a signal to end; the step that it came in is in a checkpoint.
     """
     config = resolve(config)
     if reward_function is not None:
@@ -165,10 +168,33 @@ def train(
     task = task or make_task(config)
     folder = RunFolder(Path(output_dir), config, resume, task.identity(), allow_changed_task)
     run = prepare(config, task, make_credit)
-    first_step = folder.restore(run) if resume else 0
-    main = run.accelerator.is_main_process
-    if main:
-        folder.open(first_step)
+    with folder.held(run):
+        first_step = folder.restore(run) if resume else 0
+        if run.accelerator.is_main_process:
+            folder.open(first_step)
+        with Stops(run.accelerator) as stops:
+            done = _go_on(run, folder, first_step, stops, progress, on_step)
+            if done > first_step or not (folder.path / MODEL).is_dir():  # else it is there, with its card
+                folder.save_model(run, done)
+        run.accelerator.wait_for_everyone()
+    run.accelerator.end_training()
+    return folder.path
+
+
+def _go_on(
+    run: Run,
+    folder: RunFolder,
+    first_step: int,
+    stops: Stops,
+    progress: bool,
+    on_step: Callable[[dict[str, float]], None] | None,
+) -> int:
+    """Train to the end, with checkpoints on the way and at the end; returns the number of steps done.
+
+    Raises:
+        NotFinite, Interrupted, RewardError: what came before is in a checkpoint.
+    """
+    config, main = run.config, run.accelerator.is_main_process
     bar = tqdm(
         total=config.max_steps, initial=first_step, disable=not (progress and main), unit="step", dynamic_ncols=True
     )
@@ -179,27 +205,37 @@ def train(
     rows = folder.rows_so_far() if main else []
     rung: set[str] = set()
     before = rows[-1].get("elapsed", 0.0) if rows else 0.0
-    start, done = time.perf_counter(), first_step
+    start, done, kept = time.perf_counter(), first_step, first_step
     while done < config.max_steps and run.pass_rate <= config.stop_above:
-        metrics = train_step(run, done)
+        try:
+            metrics = train_step(run, done)
+        except RewardError:
+            if done > kept and run.accelerator.num_processes == 1:  # nothing of the step has been learnt yet
+                folder.save_checkpoint(run, done)
+            raise
         rows.append(metrics)
         for warning in ring_once(rows, rung) if main else []:
             logger.warning("step %d: %s", done + 1, warning)
         metrics["elapsed"] = before + time.perf_counter() - start
         folder.log(metrics, main)
+        require_finite(rows, config.learning_rate, run.accelerator.scaler is not None)
         bar.set_postfix_str(_postfix(metrics))
         bar.update()
         if on_step is not None:
             on_step(metrics)
         done += 1
-        if done % config.save_every == 0:
+        number = stops.asked()
+        if done % config.save_every == 0 or number:
             folder.save_checkpoint(run, done)
-    if done % config.save_every:
+            kept = done
+        if number:
+            run.accelerator.wait_for_everyone()  # who leaves first has the others ended
+            bar.close()
+            raise Interrupted(number, f"stopped after step {done}, which is in a checkpoint; go on with --resume")
+    if done > kept:
         folder.save_checkpoint(run, done)
     bar.close()
-    folder.save_model(run, done)
-    run.accelerator.end_training()
-    return folder.path
+    return done
 
 
 def excerpt_task(reward_function: OwnReward) -> RewardTask:

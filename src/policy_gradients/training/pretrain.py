@@ -35,6 +35,7 @@ from policy_gradients.language.prompts import instruction
 from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule
 from policy_gradients.language.scoring import plain_perplexity
 from policy_gradients.language.text import shipped_articles, split_sentences
+from policy_gradients.training.config import Checked, number
 
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (  # ChatML without a system turn, as Qwen2.5 writes it
@@ -46,7 +47,7 @@ PAIRS = Regex(r"[\s\S]{1,2}")  # counted from the beginning of a text, and anew 
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Checked):
     """Everything that decides the weights. Tokens seen = steps · batch_size · block_size."""
 
     vocab_size: int = 1536
@@ -57,7 +58,7 @@ class PretrainConfig:
     intermediate_size: int = 768
     block_size: int = 256
     batch_size: int = 32
-    steps: int = 3600
+    steps: int = number(3600, least=1, most=10**7)
     learning_rate: float = 3e-3  # after the warm-up it falls to zero, as a cosine
     warmup_steps: int = 100
     stated_length: int = 64  # the length that every instruction states …
@@ -66,7 +67,7 @@ class PretrainConfig:
     answer_end: Literal["word", "anywhere"] = "word"  # where an answer may stop
     excerpt_length: int = 90  # characters of the sentence that is to be continued
     weight_decay: float = 0.1
-    seed: int = 0
+    seed: int = number(0, least=0, most=2**31 - 1)
     compile: bool = True  # with torch.compile, which needs a C++ compiler: a step takes two thirds of the time
 
 

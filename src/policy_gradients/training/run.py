@@ -25,6 +25,7 @@ class Run:
         pass_rate: running mean of the strict metric, 0 at the start.
         target_entropy_weight: what the controller of schedule `target` has come to.
         micro_batch_prompts: the config's, or less once that did not fit into memory.
+        fingerprint: of reference and tokenizer, once it is known (`checkpoint.run_fingerprint`).
     """
 
     config: TrainConfig
@@ -41,3 +42,4 @@ class Run:
     pass_rate: float = 0.0
     target_entropy_weight: float | None = None
     micro_batch_prompts: int = 0
+    fingerprint: dict[str, str] | None = None

@@ -1,42 +1,61 @@
 """The folder of a run: config, metrics, checkpoints, the final model; what it takes to resume exactly."""
 
-import dataclasses
+import contextlib
+import errno
 import json
 import logging
-import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from policy_gradients.language.adapters import merge_adapters
-from policy_gradients.training.config import (
-    TrainConfig,
-    config_from_json,
-    differences,
-    load_config,
-    save_config,
-    to_json,
+from policy_gradients.language.files import (
+    PARTIAL,
+    changed_files,
+    checksum,
+    checksums,
+    discard,
+    flush,
+    fresh,
+    put,
+    read_text,
+    remove,
+    require_place,
+    write_whole,
 )
+from policy_gradients.training.checkpoint import (
+    Gathered,
+    checkpoint_name,
+    read_state,
+    restore,
+    run_fingerprint,
+    write_checkpoint,
+)
+from policy_gradients.training.config import TrainConfig, differences, load_config, save_config
+from policy_gradients.training.lock import LOCK, FolderLock
+from policy_gradients.training.metrics import append_row, read_metrics, rows_until, write_metrics
 from policy_gradients.training.model_card import model_card
 from policy_gradients.training.run import Run
-from policy_gradients.training.sharding import gathered, share_like
+from policy_gradients.training.sharding import gathered
 
 logger = logging.getLogger(__name__)
 
 CONFIG, METRICS, MODEL, TASK = "config.json", "metrics.jsonl", "model", "task.json"
-CARD = "README.md"
-PARTIAL = ".partial"  # ends the name of what is being written or removed; whoever is killed then leaves it behind
+CARD, SUMS = "README.md", "checksums.json"
+CHECKPOINT = re.compile(r"checkpoint-\d{6,}")
+# what this module itself leaves behind when it is killed; whatever else lies in the folder is the user's
+OURS = re.compile(
+    rf"((removed-)?({CHECKPOINT.pattern}|{MODEL})|{re.escape(CONFIG)}|{re.escape(METRICS)}|{re.escape(TASK)}"
+    rf"|{re.escape(LOCK)}-[0-9a-f]+(-gone)?){re.escape(PARTIAL)}"
+)
 
 
 class RunFolder:
-    """Reads and writes one run's folder.
-
-    All randomness is a function of (seed, step), so a checkpoint is weights, optimiser, curriculum and the step.
-    """
+    """Reads and writes one run's folder."""
 
     def __init__(
         self,
@@ -53,12 +72,18 @@ class RunFolder:
             allow_changed_task: … or with another one, which is written down.
 
         Raises:
-            ValueError: it holds another run, or none to resume, or a run of another task.
+            OSError, ValueError: it holds another run, or none to resume, or a run of another task; another process
+                writes to it; it cannot be written to.
         """
-        self.path, self.config, self.identity = path, config, identity or {}
+        self.path, self.config, self.resume, self.identity = path, config, resume, identity or {}
         self.tasks: list[dict[str, Any]] = [{"from_step": 0, **self.identity}]
+        self.task_may_differ = allow_changed_task or identity is None
+        self.lock = FolderLock(path)
         if path.exists() and not path.is_dir():
             raise ValueError(f"output folder {path} is a file")
+        require_place(path)
+        if path.exists():
+            self.lock.refuse_if_held()
         if resume:
             found = load_config(path / CONFIG)
             if differing := differences(found, config):
@@ -74,28 +99,71 @@ class RunFolder:
                     )
                 logger.warning("the run goes on with another task: %s", changed)
                 self.tasks.append({"from_step": None, **self.identity})
-        elif path.exists() and any(not child.name.endswith(PARTIAL) for child in path.iterdir()):
-            raise ValueError(f"output folder {path} is not empty; choose another, or --resume the run in it")
+            self._require_checkpoint()
+        else:
+            self._require_empty()
+
+    def _require_empty(self) -> None:
+        there = self.path.iterdir() if self.path.exists() else ()
+        if any(child.name != LOCK and not OURS.fullmatch(child.name) for child in there):
+            raise ValueError(f"output folder {self.path} is not empty; choose another, or --resume the run in it")
+
+    def _require_checkpoint(self) -> None:
+        """Raise ValueError if the run has been further than it could be taken up again."""
+        if self.checkpoints():
+            return
+        metrics = self.path / METRICS
+        steps = max((row["step"] for row in read_metrics(metrics)), default=0) if metrics.exists() else 0
+        if (self.path / MODEL).exists() or steps > self.config.save_every:
+            raise ValueError(
+                f"{self.path} holds {'a trained model' if (self.path / MODEL).exists() else f'{steps} steps'}, and no "
+                "checkpoint to go on from: they have been removed. Put the last one back, or train in another folder"
+            )
+
+    @contextlib.contextmanager
+    def held(self, run: Run) -> Iterator[None]:
+        """While it is entered, nobody else writes here.
+
+        Raises:
+            InUse: somebody does.
+        """
+        if not run.accelerator.is_main_process:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.lock:
+            if not self.resume:
+                self._require_empty()  # still: another process may have been faster
+            yield
 
     def open(self, first_step: int) -> None:
-        """Create the folder, or drop the metrics after the checkpoint that the run resumes from."""
+        """Write down what the run is; drop the metrics after the checkpoint that it resumes from.
+
+        Raises:
+            ValueError: metrics of earlier steps are missing or broken.
+        """
+        try:
+            kept = rows_until(self.path / METRICS, first_step)
+        except ValueError as error:
+            copy = self.path / checkpoint_name(first_step) / METRICS
+            raise ValueError(f"{error}; a copy is in {copy}: put it in its place, then --resume") from None
         self.path.mkdir(parents=True, exist_ok=True)
-        for left_behind in self.path.glob(f"*{PARTIAL}"):
-            shutil.rmtree(left_behind) if left_behind.is_dir() else left_behind.unlink()
-        save_config(self.config, partial := self.path / (CONFIG + PARTIAL))
-        _put(partial, self.path / CONFIG)
+        for child in self.path.iterdir():
+            if OURS.fullmatch(child.name):
+                discard(child)
+        if not self.resume:
+            partial = self.path / (CONFIG + PARTIAL)
+            save_config(self.config, partial)
+            put(partial, self.path / CONFIG)
         for task in self.tasks:
             task["from_step"] = first_step if task["from_step"] is None else task["from_step"]
-        write_atomically(self.path / TASK, (json.dumps(self.tasks, indent=1) + "\n").encode())
-        metrics = self.path / METRICS
-        kept = read_metrics(metrics)[:first_step] if metrics.exists() else []
-        write_atomically(metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        write_whole(self.path / TASK, (json.dumps(self.tasks, indent=1) + "\n").encode())
+        write_metrics(self.path / METRICS, kept)
 
     def log(self, row: dict[str, float], is_main: bool) -> None:
         """Append one line."""
         if is_main:
-            with (self.path / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(self.path / METRICS, row)
 
     def rows_so_far(self) -> list[dict[str, Any]]:
         """What has been logged, by this process or, before a resume, by others."""
@@ -106,62 +174,60 @@ class RunFolder:
         """Write a checkpoint so that it is there whole or not at all; drop all but the last few and the best.
 
         Raises:
+            NotFinite: the weights are no numbers any more; what was there before stays.
             ValueError: it cannot be written; what was there before stays.
         """
         run.accelerator.wait_for_everyone()
         if not (run.accelerator.is_main_process or run.config.sharded):  # of shares, every process has to give its own
             return
-        weights, optimizer = _trained_weights(run.model), _optimizer_state(run.optimizer)
+        tensors = Gathered.of(run)
+        run_fingerprint(run)
         if not run.accelerator.is_main_process:
             return
-        target = self.path / f"checkpoint-{step:06d}"
-        try:
-            partial = _fresh(target)
-            self._write_checkpoint(run, step, partial, weights, optimizer)
-            _flush(self.path / METRICS)  # a checkpoint is worth no more than the metrics before it
-            _put(partial, target)
-        except (OSError, RuntimeError, SafetensorError) as error:  # on a full disk each library raises its own
-            shutil.rmtree(target.with_name(target.name + PARTIAL), ignore_errors=True)
-            free = shutil.disk_usage(self.path).free / 2**30
-            raise ValueError(
-                f"{target} could not be written ({error}); {free:.1f} GiB are free there. Make room, then go on with "
-                "--resume, from the checkpoint before"
-            ) from error
+        tensors.require_finite(step)
+        metrics = self.path / METRICS
+        with self._written(self.path / checkpoint_name(step)) as partial:
+            flush(metrics)  # a checkpoint is worth no more than the metrics before it
+            write_checkpoint(run, step, partial, tensors, self.identity, metrics.read_bytes())
         kept = {*self.checkpoints()[-self.config.keep_checkpoints :], self.best_checkpoint()}
         for old in set(self.checkpoints()) - kept:
-            _remove(old)
+            remove(old)
 
-    def _write_checkpoint(
-        self, run: Run, step: int, partial: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, Any]
-    ) -> None:
-        """Everything that a resumed run needs, into an empty folder."""
-        save_file(weights, partial / "model.safetensors")
-        torch.save(optimizer, partial / "optimizer.pt")
-        if run.credit.critic is not None:
-            save_file(_trained_weights(run.credit.critic), partial / "critic.safetensors")
-        if learned := run.credit.state():
-            save_file(learned, partial / "credit.safetensors")
-        scaler = run.accelerator.scaler
-        if scaler is not None:
-            torch.save(scaler.state_dict(), partial / "scaler.pt")
-        state = {
-            "step": step,
-            "pass_rate": run.pass_rate,
-            "curriculum": dataclasses.asdict(run.curriculum) if run.curriculum else None,
-            "target_entropy_weight": run.target_entropy_weight,
-            "config": to_json(self.config),
-        }
-        (partial / "state.json").write_text(json.dumps(state))
+    @contextlib.contextmanager
+    def _written(self, target: Path) -> Iterator[Path]:
+        """A folder to fill, which then takes the place of `target`.
+
+        Raises:
+            ValueError: it cannot be written; what was there before stays.
+        """
+        if self.path.exists() and not self.lock.is_mine():
+            raise ValueError(f"{self.path} has been taken over by another process; this one writes nothing more there")
+        try:
+            partial = fresh(target)
+            yield partial
+            put(partial, target)
+        except (OSError, RuntimeError, SafetensorError) as error:  # on a full disk each library raises its own
+            with contextlib.suppress(OSError):
+                discard(target.with_name(target.name + PARTIAL))
+            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+            free = shutil.disk_usage(self.path).free / 2**30
+            what = f"{free:.1f} GiB are free there. Make room" if full else "Mend that"
+            raise ValueError(
+                f"{target} could not be written ({error}). {what}, then go on with --resume, from the checkpoint before"
+            ) from error
 
     def checkpoints(self) -> list[Path]:
-        """Whole checkpoints, oldest first."""
-        return sorted(path for path in self.path.glob("checkpoint-*") if not path.name.endswith(PARTIAL))
+        """Whole checkpoints, oldest first; what has another name is none."""
+        found = [path for path in self.path.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name) and path.is_dir()]
+        return sorted(found, key=lambda path: (len(path.name), path.name))
 
-    def best_checkpoint(self) -> Path:
-        """That with the highest running mean of the strict pass rate; of equal ones, the last."""
-        return max(
-            self.checkpoints(), key=lambda path: (json.loads((path / "state.json").read_text())["pass_rate"], path)
-        )
+    def best_checkpoint(self) -> Path | None:
+        """That with the highest running mean of the strict pass rate; of equal ones, the last; damaged ones never."""
+        rates = {}
+        for path in self.checkpoints():
+            with contextlib.suppress(OSError, ValueError):
+                rates[path] = read_state(path)["pass_rate"]
+        return max(rates, key=lambda path: (rates[path], path), default=None)
 
     def restore(self, run: Run) -> int:
         """Put the last checkpoint into `run`; returns the number of steps done, 0 without a checkpoint.
@@ -171,67 +237,72 @@ class RunFolder:
         """
         if not (checkpoints := self.checkpoints()):
             return 0
-        last = checkpoints[-1]
-        try:
-            state = json.loads((last / "state.json").read_text())
-            differing = differences(config_from_json(state["config"]), self.config)
-            weights = load_file(last / "model.safetensors")
-            optimizer = torch.load(last / "optimizer.pt", weights_only=True, map_location="cpu")
-            scaler = run.accelerator.scaler
-            if scaler is not None:
-                scaler.load_state_dict(torch.load(last / "scaler.pt", weights_only=True))
-            if missing := {name for name, _ in run.model.named_parameters()} ^ weights.keys():
-                raise ValueError(f"it lacks, or has no use for, the weights {sorted(missing)[:3]}")
-            own = {name: share_like(weights[name], weight) for name, weight in run.model.named_parameters()}
-            run.model.load_state_dict(own, strict=False)  # tied weights have a second name there
-            if run.credit.critic is not None:
-                run.credit.critic.load_state_dict(load_file(last / "critic.safetensors"))
-            if run.credit.state():
-                run.credit.load(load_file(last / "credit.safetensors"))
-            run.optimizer.load_state_dict(optimizer)
-            for weight, moments in run.optimizer.state.items():
-                moments.update({name: share_like(moment, weight) for name, moment in moments.items()})
-        except Exception as error:  # safetensors, pickle and json each raise their own kinds
-            raise ValueError(
-                f"checkpoint {last} is damaged ({type(error).__name__}: {error}); delete it to go back one"
-            ) from None
-        if differing:
-            raise ValueError(f"checkpoint {last} belongs to a run with another config ({differing}); take it out")
-        run.pass_rate = state["pass_rate"]
-        run.target_entropy_weight = state.get("target_entropy_weight")
-        if run.curriculum:
-            run.curriculum = dataclasses.replace(run.curriculum, **state["curriculum"])
-        return state["step"]
+        return restore(run, checkpoints[-1], self.config, None if self.task_may_differ else self.identity)
 
     def save_model(self, run: Run, steps: int) -> None:
-        """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it."""
+        """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it.
+
+        Raises:
+            NotFinite: the weights are no numbers any more.
+            ValueError: it cannot be written; the last checkpoint stays.
+        """
         run.accelerator.wait_for_everyone()
         sharded = run.config.sharded
         weights = {name: gathered(weight) for name, weight in run.model.state_dict().items()} if sharded else None
         if run.accelerator.is_main_process:
             merge_adapters(run.model)
-            partial = _fresh(self.path / MODEL)
-            run.model.save_pretrained(partial, state_dict=weights)
-            run.tokenizer.save_pretrained(partial)
-            name = run.task.name if run.task is not None else "task"
-            (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
-            _put(partial, self.path / MODEL)
+            with self._written(self.path / MODEL) as partial:
+                run.model.save_pretrained(partial, state_dict=weights)
+                run.tokenizer.save_pretrained(partial)
+                name = run.task.name if run.task is not None else "task"
+                (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
+                self._seal_model(partial)
+
+    def _seal_model(self, folder: Path) -> None:
+        """Write down what the model's files are, and the config that made them; the card may be rewritten."""
+        files = checksums(file for file in folder.iterdir() if file.name != CARD and file.is_file())
+        sums = {"files": files, CONFIG: checksum(self.path / CONFIG)}
+        (folder / SUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics file; a last line cut by an interruption is dropped."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+def require_unchanged_model(folder: Path) -> None:
+    """Raise ValueError if the model of a run, or the config beside it, is not what training wrote.
+
+    An older version wrote no checksums: there, nothing is known.
+    """
+    place = folder / MODEL / SUMS
+    if not place.is_file():
+        return
+    try:
+        sums = json.loads(read_text(place))
+        files, config = dict(sums["files"]), str(sums[CONFIG])
+        changed = changed_files(folder / MODEL, files)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{place} is damaged ({type(error).__name__}: {error})") from None
+    if changed:
+        raise ValueError(
+            f"model folder {folder / MODEL}: {', '.join(changed)} is not what training wrote. `train --resume` writes "
+            f"it again once {MODEL}/ is moved away; or, if you changed it yourself, remove {SUMS} there"
+        )
+    if checksum(folder / CONFIG) != config:
+        raise ValueError(f"{folder / CONFIG} is not the one that {MODEL}/ was trained with; put that one back")
 
 
 def read_tasks(path: Path) -> list[dict[str, Any]]:
-    """The tasks that a run was trained on, in order; none of an older version's folder."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    """The tasks that a run was trained on, in order; none of an older version's folder.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        tasks = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); put it back from a copy") from None
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) and "from_step" in task for task in tasks):
+        raise ValueError(f"{path} is damaged (no list of tasks); put it back from a copy")
+    return tasks
 
 
 def changed_since(tasks: list[dict[str, Any]], identity: dict[str, str]) -> str:
@@ -244,60 +315,3 @@ def changed_since(tasks: list[dict[str, Any]], identity: dict[str, str]) -> str:
         for name in {**before, **identity}
         if before.get(name) != identity.get(name)
     )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new content, never a part."""
-    partial = path.with_name(path.name + PARTIAL)
-    partial.write_bytes(content)
-    _put(partial, path)
-
-
-def _fresh(target: Path) -> Path:
-    """An empty folder to fill in place of `target`."""
-    partial = target.with_name(target.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    return partial
-
-
-def _put(partial: Path, target: Path) -> None:
-    """Give a file or a folder its name once all of it is on the disk."""
-    for file in partial.iterdir() if partial.is_dir() else [partial]:
-        _flush(file)
-    if partial.is_dir():
-        _flush(partial)
-        _remove(target)
-    partial.replace(target)
-    _flush(target.parent)
-
-
-def _remove(folder: Path) -> None:
-    """Take its name away first: what has the name of a checkpoint is one, also while it is removed."""
-    if folder.exists():
-        going = folder.with_name(f"removed-{folder.name}{PARTIAL}")
-        shutil.rmtree(going, ignore_errors=True)
-        folder.replace(going)
-        shutil.rmtree(going)
-
-
-def _trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    # tied weights share storage, which safetensors refuses: keep each once
-    return {name: gathered(p) for name, p in module.named_parameters()}
-
-
-def _optimizer_state(optimizer: Any) -> dict[str, Any]:
-    state = optimizer.state_dict()
-    moments = {index: {name: gathered(m) for name, m in kept.items()} for index, kept in state["state"].items()}
-    return {**state, "state": moments}
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold what was written to a file, or which names a folder has."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
