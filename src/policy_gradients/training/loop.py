@@ -143,6 +143,7 @@ def train(
     task: Task | None = None,
     allow_changed_task: bool = False,
     make_credit: MakeCredit = make_credit,
+    fresh_process: bool = False,
 ) -> Path:
     """Run the main job; `output_dir` then holds `config.json`, `metrics.jsonl`, `checkpoint-*/` and `model/`.
 
@@ -154,6 +155,7 @@ def train(
         task: instead of the config's, made in Python.
         make_credit: instead of the config's credit, one of your own: (config, model, tokenizer) → `Credit`.
         allow_changed_task: resume although the task's rows, template or reward are not those it began with; logged.
+        fresh_process: try the model that was written in a process of its own, not in this one; some seconds more.
 
     Raises:
         ValueError: a bad config, dataset or model, an output folder that holds another run, or another task.
@@ -197,7 +199,7 @@ def train(
     if done % config.save_every:
         folder.save_checkpoint(run, done)
     bar.close()
-    folder.save_model(run, done)
+    folder.save_model(run, done, fresh_process)
     run.accelerator.end_training()
     return folder.path
 

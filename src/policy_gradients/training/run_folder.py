@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from policy_gradients.language.adapters import merge_adapters
+from policy_gradients.language.export import PROBES, check_export, export_model
+from policy_gradients.language.limits import ModelError
 from policy_gradients.training.config import (
     TrainConfig,
     config_from_json,
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG, METRICS, MODEL, TASK = "config.json", "metrics.jsonl", "model", "task.json"
 CARD = "README.md"
+TRIED = 50  # prompts whose tokens the exported model must give again
 PARTIAL = ".partial"  # ends the name of what is being written or removed; whoever is killed then leaves it behind
 
 
@@ -203,19 +206,30 @@ class RunFolder:
             run.curriculum = dataclasses.replace(run.curriculum, **state["curriculum"])
         return state["step"]
 
-    def save_model(self, run: Run, steps: int) -> None:
-        """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it."""
+    def save_model(self, run: Run, steps: int, fresh_process: bool = False) -> None:
+        """The tuned model as anybody's AutoModelForCausalLM and AutoTokenizer read it, which is tried at once.
+
+        Args:
+            fresh_process: try it in a process of its own (`check_export`). A model in shares is not tried.
+        """
         run.accelerator.wait_for_everyone()
         sharded = run.config.sharded
         weights = {name: gathered(weight) for name, weight in run.model.state_dict().items()} if sharded else None
-        if run.accelerator.is_main_process:
-            merge_adapters(run.model)
-            partial = _fresh(self.path / MODEL)
-            run.model.save_pretrained(partial, state_dict=weights)
-            run.tokenizer.save_pretrained(partial)
-            name = run.task.name if run.task is not None else "task"
-            (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
-            _put(partial, self.path / MODEL)
+        if not run.accelerator.is_main_process:
+            return
+        merge_adapters(run.model)
+        target = self.path / MODEL
+        partial = _fresh(target)
+        export_model(run.model, run.tokenizer, partial, run.config.temperature, weights)
+        name = run.task.name if run.task is not None else "task"
+        (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
+        _put(partial, target)
+        if not sharded:
+            texts = [run.tokenizer.decode(run.prompts[i]) for i in range(min(TRIED, len(run.prompts)))]
+            try:
+                check_export(target, run.model, run.tokenizer, [*texts, *PROBES], fresh_process)
+            except ModelError as error:  # the weights are written, and stay
+                logger.warning("%s", error)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
