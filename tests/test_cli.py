@@ -16,13 +16,15 @@ def arguments(micro_folder, tmp_path):
         "--output-dir",
         str(tmp_path / "run"),
         "--no-progress",
+        "--no-fresh-process",
         *(str(x) for kv in settings.items() for x in kv),
     ]
 
 
-def test_the_road_end_to_end(arguments, tmp_path, capsys):
+def test_the_road_end_to_end(arguments, tmp_path, capsys, caplog):
     run = tmp_path / "run"
-    assert main(arguments) == 0
+    assert main([*arguments, "--fresh-process"]) == 0
+    assert "exported" not in caplog.text  # the model that was written is the one that was trained
     assert (
         main(["evaluate", str(run), "--num-prompts", "6", "--reference-samples", "12", "--json", str(run / "r.json")])
         == 0

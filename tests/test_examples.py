@@ -21,7 +21,7 @@ def options(micro_folder, tmp_path):
     return [
         "train", "--preset", "tiny", "--model", str(micro_folder), "--output-dir", str(tmp_path / "run"),
         "--num-prompts", "2", "--num-generations", "2", "--max-new-tokens", "4", "--max-prompt-tokens", "100",
-        "--max-steps", "2", "--precision", "no", "--no-progress",
+        "--max-steps", "2", "--precision", "no", "--no-progress", "--no-fresh-process",
     ]  # fmt: skip
 
 

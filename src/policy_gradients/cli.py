@@ -75,6 +75,13 @@ def _train_parser(commands: Any) -> None:
         help="resume although rows, template or reward have changed; logged",
     )
     train.add_argument("--no-progress", action="store_true", help="no progress bar")
+    train.add_argument(
+        "--fresh-process",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="load the written model in a process of its own, as anybody would, and compare; with --no-fresh-process "
+        "in this one, some seconds sooner",
+    )
     _add_task_options(train)
     _add_train_settings(train)
     train.set_defaults(run=_train)
@@ -165,7 +172,7 @@ def _train(parsed: argparse.Namespace) -> int:
     config = preset(parsed.preset, **chosen)
     folder = train(
         config, parsed.output_dir, parsed.resume, progress=not parsed.no_progress,
-        allow_changed_task=parsed.allow_changed_task,
+        allow_changed_task=parsed.allow_changed_task, fresh_process=parsed.fresh_process,
     )  # fmt: skip
     grouped = config.credit.kind != "state"
     save(training_curves(read_metrics(folder / METRICS), grouped), folder / "training.png")

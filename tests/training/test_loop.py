@@ -354,7 +354,8 @@ def command(config, folder, *more):
     own, theirs = flat_of(config), flat_of(preset("tiny"))
     settings = {k: v for k, v in own.items() if k not in theirs or v != theirs[k]}
     options = [text for k, v in settings.items() for text in (f"--{k.replace('_', '-')}", str(v)) if text != "True"]
-    return ["-m", "policy_gradients", "train", "--output-dir", str(folder), "--no-progress", *options, *more]
+    return ["-m", "policy_gradients", "train", "--output-dir", str(folder), "--no-progress",
+            "--no-fresh-process", *options, *more]  # fmt: skip
 
 
 def in_processes(count, config, folder, *more):

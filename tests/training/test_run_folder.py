@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from policy_gradients.language.models import load_model
 from policy_gradients.training import loop
 from policy_gradients.training.checkpoint import seal
 from policy_gradients.training.config import make_config, with_settings
@@ -206,3 +207,33 @@ def test_pickled_code_is_never_run(config, whole, tmp_path, name):
     with pytest.raises(ValueError, match="checkpoint-000005 is damaged"):
         RunFolder(whole, config, resume=True).restore(run)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("fresh_process", [True, False])
+def test_a_model_that_others_would_misread_is_kept_with_a_warning(
+    config, micro_folder, tmp_path, caplog, fresh_process
+):
+    """With windows it has no Llama to be written as, and AutoTokenizer replaces its tokenizer by Qwen2's."""
+    windows = shutil.copytree(micro_folder, tmp_path / "windows")
+    settings = json.loads((windows / "config.json").read_text())
+    (windows / "config.json").write_text(json.dumps({**settings, "use_sliding_window": True, "sliding_window": 512}))
+    config = with_settings(config, model=str(windows), max_steps=1)
+    folder = train(config, tmp_path / "run", progress=False, fresh_process=fresh_process)
+    assert f"AutoTokenizer of the exported {folder / 'model'} encodes 0 of 53 texts as training did" in caplog.text
+    _, tokenizer = load_model(str(folder / "model"))
+    assert tokenizer.encode("The river") == load_model(str(windows))[1].encode("The river")
+
+
+def test_the_written_model_samples_as_it_was_trained(config, tmp_path, caplog):
+    folder = train(with_settings(config, max_steps=1, temperature=0.7), tmp_path / "run", progress=False)
+    assert "exported" not in caplog.text
+    sampling = json.loads((folder / "model" / "generation_config.json").read_text())
+    wanted = {
+        "do_sample": True,
+        "temperature": 0.7,
+        "top_p": 1.0,
+        "top_k": 0,
+        "eos_token_id": [0, 2],
+        "pad_token_id": 0,
+    }
+    assert {key: sampling[key] for key in wanted} == wanted

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from policy_gradients.language import smollm2
 from policy_gradients.language.agreement import check_agreement
+from policy_gradients.language.as_llama import as_trained
 from policy_gradients.language.limits import ModelError
 
 TINY, SMOLLM2 = "tiny", "smollm2"
@@ -71,7 +72,7 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise ModelError(f"model {name_or_path!r} is no causal language model: its architectures are {architectures}")
     try:
-        with _quiet_loading():
+        with quiet_loading():
             model, report = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
             )
@@ -81,6 +82,7 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
         raise ModelError(f"model {name_or_path!r} cannot be loaded ({_first_line(error)}); {hint}") from None
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"model {name_or_path!r} is damaged: {len(missing)} weights are missing, such as {missing[0]}")
+    model = as_trained(model)
     _complete_specials(model, tokenizer)
     model.config.use_cache = True
     model.eval()
@@ -229,7 +231,7 @@ def _hub_silence(name: str) -> str | None:
 
 def _packaged_smollm2() -> str:
     try:
-        with _quiet_loading():
+        with quiet_loading():
             return str(smollm2.packaged_folder())
     except ValueError as error:
         raise ModelError(str(error)) from None
@@ -252,7 +254,7 @@ def _load_tokenizer(source: str, local: dict[str, bool]) -> Any:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """No bar for a model that loads in a second, no warning of what `load_model` reports itself; errors stay."""
     level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -144,6 +144,7 @@ def train(
     task: Task | None = None,
     allow_changed_task: bool = False,
     make_credit: MakeCredit = make_credit,
+    fresh_process: bool = False,
 ) -> Path:
     """Run the main job; `output_dir` then holds `config.json`, `metrics.jsonl`, `checkpoint-*/` and `model/`.
 
@@ -155,6 +156,7 @@ def train(
         task: instead of the config's, made in Python.
         make_credit: instead of the config's credit, one of your own: (config, model, tokenizer) → `Credit`.
         allow_changed_task: resume although the task's rows, template or reward are not those it began with; logged.
+        fresh_process: try the model that was written in a process of its own, not in this one; some seconds more.
 
     Raises:
         ValueError: a bad config, dataset or model, an output folder that holds another run, or another task.
@@ -175,7 +177,7 @@ def train(
         with Stops(run.accelerator) as stops:
             done = _go_on(run, folder, first_step, stops, progress, on_step)
             if done > first_step or not (folder.path / MODEL).is_dir():  # else it is there, with its card
-                folder.save_model(run, done)
+                folder.save_model(run, done, fresh_process)
         run.accelerator.wait_for_everyone()
     run.accelerator.end_training()
     return folder.path

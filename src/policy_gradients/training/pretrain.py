@@ -30,6 +30,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from policy_gradients.language.export import export_model
 from policy_gradients.language.models import load_model
 from policy_gradients.language.prompts import instruction
 from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule
@@ -179,13 +180,12 @@ def pretrain(config: PretrainConfig, output_dir: Path, start_from: Path | None =
         model, tokenizer = load_model(str(start_from))
         model.train()
     output_dir.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(output_dir)
     log: list[dict[str, Any]] = []
     for row in optimise(model, tokenizer, config, log_every):
         log.append(row)
         print(json.dumps(row), flush=True)
         if "heldout_perplexity" in row:  # half precision: half the download, no measurable difference
-            copy.deepcopy(model).to(torch.float16).save_pretrained(output_dir)
+            export_model(copy.deepcopy(model).to(torch.float16), tokenizer, output_dir)
             text = json.dumps({"config": asdict(config), "log": log}, indent=1)
             (output_dir / "pretrain.json").write_text(text + "\n", encoding="utf-8")
 

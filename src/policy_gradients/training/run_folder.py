@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from policy_gradients.language.adapters import merge_adapters
+from policy_gradients.language.export import PROBES, check_export, export_model
 from policy_gradients.language.files import (
     PARTIAL,
     changed_files,
@@ -27,6 +28,7 @@ from policy_gradients.language.files import (
     require_place,
     write_whole,
 )
+from policy_gradients.language.limits import ModelError
 from policy_gradients.training.checkpoint import (
     Gathered,
     checkpoint_name,
@@ -52,6 +54,7 @@ OURS = re.compile(
     rf"((removed-)?({CHECKPOINT.pattern}|{MODEL})|{re.escape(CONFIG)}|{re.escape(METRICS)}|{re.escape(TASK)}"
     rf"|{re.escape(LOCK)}-[0-9a-f]+(-gone)?){re.escape(PARTIAL)}"
 )
+TRIED = 50  # prompts whose tokens the exported model must give again
 
 
 class RunFolder:
@@ -239,8 +242,11 @@ class RunFolder:
             return 0
         return restore(run, checkpoints[-1], self.config, None if self.task_may_differ else self.identity)
 
-    def save_model(self, run: Run, steps: int) -> None:
-        """The tuned model as `AutoModelForCausalLM.from_pretrained` reads it.
+    def save_model(self, run: Run, steps: int, fresh_process: bool = False) -> None:
+        """The tuned model as anybody's AutoModelForCausalLM and AutoTokenizer read it, which is tried at once.
+
+        Args:
+            fresh_process: try it in a process of its own (`check_export`). A model in shares is not tried.
 
         Raises:
             NotFinite: the weights are no numbers any more.
@@ -249,14 +255,20 @@ class RunFolder:
         run.accelerator.wait_for_everyone()
         sharded = run.config.sharded
         weights = {name: gathered(weight) for name, weight in run.model.state_dict().items()} if sharded else None
-        if run.accelerator.is_main_process:
-            merge_adapters(run.model)
-            with self._written(self.path / MODEL) as partial:
-                run.model.save_pretrained(partial, state_dict=weights)
-                run.tokenizer.save_pretrained(partial)
-                name = run.task.name if run.task is not None else "task"
-                (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
-                self._seal_model(partial)
+        if not run.accelerator.is_main_process:
+            return
+        merge_adapters(run.model)
+        with self._written(self.path / MODEL) as partial:
+            export_model(run.model, run.tokenizer, partial, run.config.temperature, weights)
+            name = run.task.name if run.task is not None else "task"
+            (partial / CARD).write_text(model_card(run.config, name, steps), encoding="utf-8")
+            self._seal_model(partial)
+        if not sharded:
+            texts = [run.tokenizer.decode(run.prompts[i]) for i in range(min(TRIED, len(run.prompts)))]
+            try:
+                check_export(self.path / MODEL, run.model, run.tokenizer, [*texts, *PROBES], fresh_process)
+            except ModelError as error:  # the weights are written, and stay
+                logger.warning("%s", error)
 
     def _seal_model(self, folder: Path) -> None:
         """Write down what the model's files are, and the config that made them; the card may be rewritten."""
