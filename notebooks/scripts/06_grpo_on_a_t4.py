@@ -94,6 +94,7 @@ from policy_gradients.estimators.advantages import zero_variance_share
 from policy_gradients.estimators.log_probs import expected_value, kl_divergence
 from policy_gradients.estimators.projection import projection_divergence, soft_target
 from policy_gradients.evaluation.evaluate import Subject, load_subject, sample_completions
+from policy_gradients.evaluation.statistics import largest_shape_share
 from policy_gradients.language.checker_states import CheckerStates
 from policy_gradients.language.models import best_device, end_token_ids, load_model, num_parameters
 from policy_gradients.language.prompts import prompt_ids
@@ -420,7 +421,9 @@ print("alarms that ring          ", ", ".join(ringing(read_metrics(sparse / "met
 #
 # Note what does *not* warn you. The loss sits near zero here, and in a healthy run as well, because advantages are
 # centred. Read the share of silent groups and the gradient norm, never the loss alone. The loop does: after each step
-# it asks its **alarms** (`training/alarms.py`) and logs a warning when one rings.
+# it asks its **alarms** (`training/alarms.py`) and logs a warning when one rings. None has rung here, and rightly: the
+# one for silent groups waits until more than 90 % of them are silent over several steps, since hard tasks begin
+# like that. An alarm names a fault that it is sure of; that nothing is learnt, only the curves say.
 #
 # Would an entropy bonus help? The recipe that this course grew out of scales it by one over the reward's variance.
 
@@ -823,7 +826,8 @@ Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "The
 # - **The first success took all.** Where π is next to nothing, a token's gradient, π (Q − V), is nothing, however good
 #   it is. What passed first soon was the only answer: 100 % strict, and one text.
 #
-# The last needs another direction. For given values and a price β, the best policy is known in closed form. So write
+# (And, as in section 6, this method knows the automaton.) The last needs an objective that finds again what has become
+# rare. For given values and a price β, the best policy is known in closed form. So write
 # it down, and fit the policy to it [12]. In the logits z:
 #
 # $$q(a) \propto \pi_{ref}(a)\, e^{Q(a)/\beta}, \qquad \nabla_z\, KL(q \,\|\, \pi) = \pi - q .$$
@@ -852,8 +856,8 @@ Table(["objective", "pull on the logit of the lost answer"], pulls)
 
 # %% [markdown]
 # The loss of `--preset smollm2` has both: the gradient of Σ π Q, which gambles where the model is not sure how long the
-# text is, and the projection, which keeps alive whatever is good. The runs below took 17 to 18 minutes each, on one of two
-# shared CPU cores, three or four jobs at a time.
+# text is, and the projection, which keeps alive whatever is good. The runs below took 16 to 18 minutes each, on one of two
+# shared CPU cores.
 
 # %%
 smollm2 = sorted(Path("..", "results", "smollm2").glob("seed-*/report.json"))
@@ -885,13 +889,22 @@ Table(["before", "after", "passes"], rows)
 # **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and
 # needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. A few of the hundred
-# are a digit and nine spaces: they pass, too. The divergence allowed only so much, and of what it allowed the policy
-# kept nearly everything. A reward is what you wrote, not what you meant.
+# are a digit and nine spaces: they pass, too. Nearly every text is distinct, and most are *one template*, filled in: the
+# row `largest_shape_share` below counts them, the number of distinct texts does not. The reference itself finds these
+# texts far-fetched: 9 nats a token and more, where its own have under 4. A reward is what you wrote, not what you meant.
 #
-# **And what else did it change?** Look at the last row of the table: plain text has become a fifth more perplexing. In
-# the same runs without `prompt_kl_weight` it was three to five times, with the same pass rate and variety: everything
-# that is not priced is for sale. Thirty times the preset's price, on the other hand, left 30 % strict after the same 75
-# steps. The README has the whole row of prices.
+# **And what else did it change?** Look at the last row of the table above: plain text has become a fifth more
+# perplexing, although each run paid a price (`prompt_kl_weight`) for what happens to it: whatever is not priced is for sale.
+
+# %%
+shapes = [
+    [largest_shape_share([row[side]["text"] for row in report["completions"]]) for report in others]
+    for side in ("before", "after")
+]
+Table(
+    ["largest_shape_share", *(path.parent.name for path in smollm2)],
+    [["before", *shapes[0]], ["after", *shapes[1]]] if others else [],
+)
 
 # %% [markdown]
 # ## 10. What the recipe said, and what is done here instead

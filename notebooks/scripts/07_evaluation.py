@@ -111,6 +111,9 @@ if not shipped:
 # %%
 config = load_config(folder / "config.json")
 report = evaluate_run(folder, num_prompts=100, reference_samples=1000, progress=print)
+if shipped:  # a thousand samples are few for a rare event: the shipped report has ten thousand, and one p serves all
+    known = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    report |= {key: known[key] for key in ("reference_pass_rate", "reference_pass_rate_interval")}
 before, after = report["reference"], report["tuned"]
 show(before_after(report))
 
@@ -383,7 +386,8 @@ Table(["policy", "strict rate", "reference NLL a token", "KL", "least KL", "KL /
 # lower. So a fluent parrot need not stand out. KL per completion cannot be fooled in that way. It is the NLL *less the
 # policy's own entropy*: a policy pays for all the variety that it gives up.
 #
-# On the map, with the frontier that no policy can cross:
+# On the map, with the frontier that no policy can cross. (Its *estimate* can be crossed: each point's rate is of 100
+# samples, p of 10,000. The reference stands at KL 0, above p or below it, by luck.)
 
 # %%
 points = [{"label": name, "kl": drift[name], "pass_rate": passed[name]} for name in passed]
@@ -457,8 +461,9 @@ Table(["characters asked for", "mean length, reference", "mean length, tuned"], 
 
 # %% [markdown]
 # If the last column stays level while the first one moves, the policy has learnt *a length*, not to *read a number*.
-# Nothing in the training could have taught it otherwise: the number never varied. `evaluate_run` takes a `rule`, for
-# the full report on an unseen target:
+# Nothing in the training could have taught it otherwise: the number never varied. But look at the reference's column:
+# it stays level, too. Not even the untouched model reads the number, so this is no harm that training did.
+# `evaluate_run` takes a `rule`, for the full report on an unseen target:
 
 # %%
 other = evaluate_run(folder, num_prompts=40, reference_samples=40, rule="length=50&digits%3=0", progress=print)
@@ -531,7 +536,14 @@ print(
 
 # %%
 KEYS = ("finished_rate", "length_rate", "digit_rate", "distinct_completions", "distinct_trigrams")
-KEYS += ("largest_cluster_share", "entropy", "reference_nll_per_token", "kl_to_reference", "heldout_perplexity")
+KEYS += (
+    "largest_cluster_share",
+    "largest_shape_share",
+    "entropy",
+    "reference_nll_per_token",
+    "kl_to_reference",
+    "heldout_perplexity",
+)
 rows = [["strict pass rate", *(f"{r['tuned']['pass_rate']:.0%}" for r in reports.values())]]
 rows += [["95 % interval", *(percent(r["tuned"]["pass_rate_interval"]) for r in reports.values())]]
 rows += [[key, *(r["tuned"][key] for r in reports.values())] for key in KEYS]

@@ -336,11 +336,27 @@ print(*heard(rows), sep="\n")
 # order. Then tokens become likely, which is what training is for. Each pays $e$ to the power of its log-ratio. The exact KL
 # in the second panel shows nothing of it, and the reward stalls under the fine.
 #
+# The numbers can be had without a run: three tokens, and every expectation a sum.
+
+# %%
+pi, ref = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64), torch.tensor([0.3, 0.3, 0.4], dtype=torch.float64)
+right, turned = (ref / pi).log(), (pi / ref).log()
+rows = [
+    [name, -(pi * log_r).sum().item(), (pi * (log_r.exp() - 1 - log_r)).sum().item()]
+    for name, log_r in (("π_ref/π", right), ("π/π_ref, turned round", turned))
+]
+print(f"KL {(pi * turned).sum():.3f}, χ² − KL {((pi**2 / ref).sum() - 1 - (pi * turned).sum()):.3f}")
+Table(["ratio", "mean of k1", "mean of k3"], rows)
+
+# %% [markdown]
+# Turned round, k1 is minus the divergence, and a price on it pays for drifting away.
+#
 # **Mend**: `log_ratio` is that of reference over policy.
 #
 # **Seen in** [walkinglabs/hands-on-modern-rl#27](https://github.com/walkinglabs/hands-on-modern-rl/issues/27), with the
 # proof above; [natolambert/rlhf-book#489](https://github.com/natolambert/rlhf-book/issues/489), early spikes of loss and
-# gradient with k3; [allenai/open-instruct#534](https://github.com/allenai/open-instruct/issues/534), a KL term that does
+# gradient with k3 (that book's own example had both turned round in August 2026: exact KL 0.534, its k1 −0.534, its k3
+# 0.603); [allenai/open-instruct#534](https://github.com/allenai/open-instruct/issues/534), a KL term that does
 # the opposite of what it should (there k1, in the loss).
 
 # %% [markdown]
@@ -516,7 +532,7 @@ print(*heard(rows), sep="\n")
 # %% [markdown]
 # **Why.** $\log\pi = z - \log\sum e^z$ is right on paper. But one $e^z = \infty$ makes $\log\pi = -\infty$ for every token of
 # that row. The loss then adds $+\infty$ and $-\infty$, by the signs of the advantages, and $\infty - \infty$ is NaN. (The
-# entropy looks merely low: where $\log\pi = -\infty$, it counts nothing.) `log_softmax` subtracts the largest logit first,
+# entropy is NaN at every step, too: it has $0 \cdot \infty$ in it.) `log_softmax` subtracts the largest logit first,
 # so that no exponent is above 0.
 #
 # The loop sees that the gradient is not finite, and skips the update (the lines in front of the alarm). Rewards go on as

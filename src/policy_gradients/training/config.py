@@ -239,7 +239,8 @@ class KlPenalty(Checked):
     kl_weight: float = number(0.03, least=0)
     """β: price of one nat of divergence from the reference, per completion, in units of reward."""
     kl_success_weight: float = number(0.03, least=0)
-    """β once the strict metric is met; in between it follows the fourth power of the share that passes."""
+    """β once the strict metric is met; in between it follows the fourth power of the share that passes (a price that
+    depends on accuracy, as in FG-ExPO, arXiv:2605.11403, and RAPO, arXiv:2510.03865)."""
     kl_estimator: KlEstimator = "exact"
     """Of the divergence in the objective: the full sum over the vocabulary, or k1, k2, k3 of the sampled token."""
     kl_place: KlPlace = "reward"
