@@ -55,7 +55,7 @@ results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with th
 		|| exit 1; done
 
 test: lint check-notebooks ## lint, notebooks against their scripts, every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY) ## ruff, linter and formatter
 	$(BIN)/ruff check .
