@@ -32,16 +32,22 @@ run: $(READY) ## train the tiny model with GRPO, then compare it with its refere
 	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)
 	$(BIN)/policy-gradients evaluate $(RUN_DIR) --num-prompts 100 --seed 1 --json $(RUN_DIR)/report.json
 
-results: $(READY) ## redo results/: the tiny preset with three seeds, each evaluated on 100 held-out prompts; PPO beside GRPO
-	for seed in 0 1 2; do \
-		$(BIN)/policy-gradients train --preset tiny --output-dir runs/results/seed-$$seed --seed $$seed && \
-		$(BIN)/policy-gradients evaluate runs/results/seed-$$seed --json runs/results/seed-$$seed/report.json && \
-		mkdir -p results/tiny/seed-$$seed && \
-		cp runs/results/seed-$$seed/*.json runs/results/seed-$$seed/*.jsonl runs/results/seed-$$seed/*.png results/tiny/seed-$$seed/ \
-		|| exit 1; done
-	cp -r runs/results/seed-0/model results/tiny/seed-0/
+# settings were chosen by the first hundred held-out prompts, and the report is of the next four hundred
+REPORT := --num-prompts 400 --skip-prompts 100 --reference-samples 10000
+
+results: $(READY) ## redo results/: every method on the tiny model with three seeds, without training, PPO beside GRPO
+	for seed in 0 1 2; do for method in tiny tiny-grpo tiny-sparse tiny-state-sparse; do \
+		case $$method in tiny-state-sparse) options="--preset tiny --no-curriculum --no-partial-credit";; \
+			*) options="--preset $$method";; esac; \
+		run=runs/results/$$method/seed-$$seed; kept=results/$$method/seed-$$seed; \
+		$(BIN)/policy-gradients train $$options --output-dir $$run --seed $$seed && \
+		$(BIN)/policy-gradients evaluate $$run $(REPORT) --json $$run/report.json && \
+		mkdir -p $$kept && cp $$run/*.json $$run/*.jsonl $$run/*.png $$kept/ || exit 1; done; done
+	cp -r runs/results/tiny/seed-0/model results/tiny/seed-0/
+	$(BIN)/python -m policy_gradients.evaluation.without_training --output results/tiny/without_training.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
+	$(BIN)/python tools/results.py
 
 # of the whole held-out text, in float32, the perplexity alone would take longer than the training
 SMOLLM2_EVALUATION := --perplexity-texts 64 --reference-samples 20000 --precision bf16
