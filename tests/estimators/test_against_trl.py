@@ -3,8 +3,8 @@
 Written against TRL 1.16. Where its conventions are not ours:
 
 - Standard deviation of a group: divides by G - 1 and adds 1e-4. The same by default here (`correction`, `epsilon`).
-- Standard deviation of the batch: that of the rewards, even where the mean is the group's; here of what is left after
-  the baseline.
+- Standard deviation of the batch: that of the rewards, even where the mean is the group's (`batch_reward_std`);
+  `batch_std` is of what is left after the baseline.
 - A group of one has advantage 0; here it is an error, as there is nothing to compare with.
 - A reward that is None or NaN leaves its completion out; here it is an error.
 - An empty completion counts as one of length 1 that adds 0; here it is an error, as sampling makes one token at least.
@@ -142,6 +142,8 @@ def test_standard_deviations(trl):
     torch.testing.assert_close(group_advantages(rewards, "mean", "std"), (rewards - mean) / (std + 1e-4))
     everything = (rewards - rewards.nanmean()) / (trl.nanstd(rewards) + 1e-4)
     torch.testing.assert_close(group_advantages(rewards, "batch_mean", "batch_std"), everything)
+    batch = (rewards - mean) / (trl.nanstd(rewards) + 1e-4)  # scale_rewards="batch"
+    torch.testing.assert_close(group_advantages(rewards, "mean", "batch_reward_std"), batch)
 
 
 def test_log_probs_and_entropy(trl):

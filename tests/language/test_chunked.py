@@ -140,3 +140,32 @@ def test_a_projection_without_a_reference_is_refused():
     credit = StateCredit(torch.zeros(3, dtype=torch.long), lambda s: s, projection_temperature=1.0)
     with pytest.raises(ValueError, match="made from the reference"):
         score_tokens(hidden, head, actions, credit=credit)
+
+
+def test_tokens_that_are_ruled_out_get_no_gradient_and_spoil_none():
+    generator = torch.Generator().manual_seed(0)
+    allowed = torch.randn(2, 4, 5, generator=generator)  # policy and reference, four tokens
+    open_columns, actions = [0, 1, 3, 5, 6], torch.tensor([0, 2, 4, 1])
+    states = torch.tensor([0, 1, 1, 0])
+    q = torch.randn(2, 7, generator=generator)
+
+    def scores(logits, reference, actions, q):
+        credit = StateCredit(states, lambda s: q[s], projection_temperature=0.5)
+        found = score_tokens(logits, None, actions, reference, None, chunk_size=3, credit=credit)
+        return [found.log_probs, found.entropy, found.kl, found.expected_value, found.projection]
+
+    masked = torch.full((2, 4, 7), -torch.inf)
+    masked[..., open_columns] = allowed
+    outcomes = []
+    for both, chosen, values in (
+        (masked, torch.tensor(open_columns)[actions], q),
+        (allowed, actions, q[:, open_columns]),
+    ):
+        logits = both[0].clone().requires_grad_()
+        found = scores(logits, both[1], chosen, values)
+        sum((i + 1) * column.sum() for i, column in enumerate(found)).backward()
+        outcomes.append((found, logits.grad))
+    for with_mask, without in zip(outcomes[0][0], outcomes[1][0], strict=True):
+        torch.testing.assert_close(with_mask, without)
+    torch.testing.assert_close(outcomes[0][1][:, open_columns], outcomes[1][1])
+    assert (outcomes[0][1][:, [2, 4]] == 0).all()

@@ -57,7 +57,7 @@ def fisher_vector_product(scores: Tensor, vector: Tensor, weights: Tensor | None
 def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> Tensor:
     """(F + damping · I)⁻¹ g; with damping 0 the pseudo-inverse, since F of a softmax policy has no inverse.
 
-    It is computed in float64 and returned in the gradient's dtype. Without damping, eigenvalues below 3 · size · ε of
+    It is computed in float64 and returned in the gradient's dtype. Without damping, eigenvalues below size · ε of
     the largest count as zero, with ε the rounding unit of the dtype that F came in (float32: 1.2e-7): smaller ones are
     what rounding made of a zero, and their inverses would drown the rest.
 
@@ -78,7 +78,7 @@ def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> 
     check_not_negative("damping", damping)
     wide, vector = fisher.double(), gradient.double().unsqueeze(-1)
     if damping == 0:
-        cut = 3 * size * torch.finfo(fisher.dtype).eps
+        cut = size * torch.finfo(fisher.dtype).eps
         return (torch.linalg.pinv(wide, hermitian=True, rtol=cut) @ vector).squeeze(-1).to(gradient.dtype)
     identity = torch.eye(size, dtype=wide.dtype, device=wide.device)
     return torch.linalg.solve(wide + damping * identity, vector).squeeze(-1).to(gradient.dtype)
@@ -95,7 +95,8 @@ def conjugate_gradient(
     A may be singular, as the Fisher matrix of a softmax policy is: x is then the pseudo-inverse's answer. What rounding
     leaves along a direction without curvature must not be divided by that curvature, so it stops for good where the
     residual is at rounding, or where a direction's curvature is at most 10 rounding units of the largest stretch of A
-    seen so far, and it returns the x with the smallest residual.
+    seen so far, and it returns the x with the smallest residual. If g has a part along such a direction, which no A x
+    can reach (a policy's own gradient has none), it starts again without that part.
 
     Args:
         product: v ↦ A v, (..., parameters) → (..., parameters).
@@ -114,13 +115,27 @@ def conjugate_gradient(
     rounding = torch.finfo(gradient.dtype).eps
     # by its own length, so that squares neither vanish nor overflow
     length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-    residual = gradient / length.where(length > 0, 1.0)
-    x = best = torch.zeros_like(gradient)
+    unit = gradient / length.where(length > 0, 1.0)
+    x, flat = _conjugate_gradient(product, unit, iterations, max(tolerance, 10 * rounding))
+    out_of_reach = (unit * flat).sum(-1, keepdim=True)
+    if (mixed := out_of_reach.abs() > rounding**0.5).any():
+        reachable, _ = _conjugate_gradient(
+            product, unit - out_of_reach * flat, iterations, max(tolerance, 10 * rounding)
+        )
+        x = torch.where(mixed, reachable, x)
+    return x * length
+
+
+def _conjugate_gradient(
+    product: Callable[[Tensor], Tensor], gradient: Tensor, iterations: int, tolerance: float
+) -> tuple[Tensor, Tensor]:
+    """x, and the unit vector along which A was found to be flat, the part of g out of reach; 0 if it was not."""
+    rounding = torch.finfo(gradient.dtype).eps
+    residual, x, best, flat = gradient, *(torch.zeros_like(gradient) for _ in range(3))
     direction, size = residual, (residual * residual).sum(-1, keepdim=True)
     least, stretch, going = size, torch.zeros_like(size), torch.ones_like(size, dtype=torch.bool)
-    enough = max(tolerance, 10 * rounding) ** 2
     for _ in range(iterations):
-        going = going & (size > enough)  # per leading dimension: those that are done stand still
+        going = going & (size > tolerance**2)  # per leading dimension: those that are done stand still
         if not going.any():
             break
         moved = product(direction)
@@ -128,14 +143,16 @@ def conjugate_gradient(
         square = (direction * direction).sum(-1, keepdim=True)
         curvature = (direction * moved).sum(-1, keepdim=True)
         stretch = torch.maximum(stretch, ((moved * moved).sum(-1, keepdim=True) / square.where(square > 0, 1.0)).sqrt())
-        going = going & (curvature > 10 * rounding * stretch * square)
+        curved = curvature > 10 * rounding * stretch * square
+        flat = torch.where(going & ~curved, direction / square.where(square > 0, 1.0).sqrt(), flat)
+        going = going & curved
         step = torch.where(going, size / curvature.where(going, 1.0), 0.0)
         x, residual = x + step * direction, residual - step * moved
         new_size = (residual * residual).sum(-1, keepdim=True)
         best, least = torch.where(new_size < least, x, best), torch.minimum(new_size, least)
         direction = residual + new_size / size.where(size > 0, 1.0) * direction
         size = new_size
-    return best * length
+    return best, flat
 
 
 def kl_step(gradient: Tensor, direction: Tensor, max_kl: float) -> Tensor:

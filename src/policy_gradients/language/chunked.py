@@ -63,6 +63,8 @@ def score_tokens(
 ) -> Scores:
     """The scores of softmax(hidden headᵀ / temperature), differentiable in `hidden` and `head`.
 
+    A logit may be -inf: that token is ruled out, adds nothing to sums over the vocabulary and gets no gradient.
+
     Args:
         hidden: (tokens, width).
         head: (vocabulary, width); None: `hidden` are the logits, (tokens, vocabulary). The reference's likewise.
@@ -198,7 +200,10 @@ def _logit_gradient(ctx: Any, rows: slice, a: Tensor, b: Tensor, c: Tensor, d: T
         gradient.sub_(log_ref.mul_(c))
     if values is not None:
         gradient[known] += (values - gain[known]).mul_(d[known])
-    gradient.sub_(a + b * entropy + c * kl).mul_(pi)
+    gradient.sub_(a + b * entropy + c * kl)
+    if not gradient.sum().isfinite():  # of tokens that are ruled out; they get no gradient
+        gradient.masked_fill_(pi == 0, 0.0)
+    gradient.mul_(pi)
     if q is not None:
         gradient[known] += (pi[known] - q).mul_(e[known])
     gradient.scatter_add_(1, actions[rows].unsqueeze(1), a)
@@ -219,5 +224,8 @@ def _log_softmax(hidden: Tensor, head: Tensor | None, temperature: float, dtype:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Σ_j a_ij b_ij, without a matrix of the products."""
-    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).flatten()
+    """Σ_j a_ij b_ij, without a matrix of the products; what has no weight counts nothing, -inf included."""
+    sums = torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).flatten()
+    if sums.isnan().any():  # 0 · (-inf): some tokens are ruled out
+        sums = torch.bmm(a.unsqueeze(1), b.masked_fill(a == 0, 0.0).unsqueeze(2)).flatten()
+    return sums
