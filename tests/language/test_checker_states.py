@@ -208,7 +208,14 @@ def test_a_rule_that_no_completion_can_reach_is_named_before_any_work(tokenizer)
     with pytest.raises(ValueError, match=r"max_new_tokens=40 can satisfy length=280&digits%3=0.* it takes 141"):
         require_reachable(length_and_digits(280), tokenizer, len(tokenizer), 40)
     require_reachable(length_and_digits(64), tokenizer, len(tokenizer), 33)
-    require_reachable(parse_rule("last-number-prime"), tokenizer, len(tokenizer), 1)
+    for rule, cap in {
+        "graphemes=280": 141, "last-number-prime": 2, "digits%97=96": 2, "-a": 1, "+a,+b": 3, "+STRASSE": 5,
+        "length=2&+internationalisation": 11,
+    }.items():  # fmt: skip
+        require_reachable(parse_rule(rule), tokenizer, len(tokenizer), cap)
+        if cap > 1:
+            with pytest.raises(ValueError, match=f"max_new_tokens={cap - 1} can satisfy"):
+                require_reachable(parse_rule(rule), tokenizer, len(tokenizer), cap - 1)
     states = CheckerStates(ExactLength(3), tokenizer, len(tokenizer), [tokenizer.eos_token_id])
     assert states.fewest_tokens(ExactLength(3).check) == 3  # two characters, one, the end
     assert states.fewest_tokens(lambda text: False) is None

@@ -28,7 +28,7 @@ from policy_gradients.language.models import ModelError, best_device, end_token_
 from policy_gradients.language.rewards import Completion, decode
 from policy_gradients.language.rollout import LogitsProcessor, Rollout, generate
 from policy_gradients.language.rules import parse_rule
-from policy_gradients.language.scoring import CompletionScorer, plain_perplexity
+from policy_gradients.language.scoring import PERPLEXITY_TOKENS, CompletionScorer, plain_perplexity
 from policy_gradients.language.tasks import CheckerTask, Task, chat_ids
 from policy_gradients.language.text import shipped_articles
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
@@ -115,7 +115,7 @@ def evaluate_run(
             f"num_prompts is {num_prompts}; got {skip_prompts}"
         )
     require_affordable("reference_samples", reference_samples, tuned.config.max_new_tokens)
-    model, tokenizer = load_model(tuned.config.model)
+    model, tokenizer = load_model(tuned.config.model, longest=longest_read(tuned.config))
     reference = Subject(model.to(best_device()), tokenizer, tuned.task, tuned.config)
     picked = [heldout[i] for i in prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)[skip_prompts:]]
     drawn_with = seed + 10_000 * skip_prompts
@@ -182,6 +182,11 @@ def sample_run(directory: str | Path, prompt: str, n: int = 8, seed: int = 0) ->
     ]
 
 
+def longest_read(config: TrainConfig) -> int:
+    """Tokens of the longest sequence that an evaluation reads: prompt and completion, or a text of the perplexity."""
+    return max(config.max_prompt_tokens + config.max_new_tokens, PERPLEXITY_TOKENS)
+
+
 def load_subject(directory: Path, rule: str | None = None, task: Task | None = None) -> Subject:
     """The tuned policy of a run.
 
@@ -193,7 +198,7 @@ def load_subject(directory: Path, rule: str | None = None, task: Task | None = N
     if not (directory / "model").is_dir():
         raise ModelError(f"{directory} holds no trained model yet; finish it with `train --resume`")
     require_unchanged_model(directory)
-    model, tokenizer = load_model(str(directory / "model"))
+    model, tokenizer = load_model(str(directory / "model"), longest=longest_read(config))
     task = task or make_task(config)
     if changed := changed_since(read_tasks(directory / TASK), task.identity()):
         logger.warning("the run was trained on another task: %s", changed)

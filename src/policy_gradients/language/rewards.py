@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy_gradients.language.rollout import Rollout
-from policy_gradients.language.rules import DigitSum, ExactLength, Rule, find_part, partial_credit
+from policy_gradients.language.rules import DigitSum, ExactGraphemes, ExactLength, Rule, find_part, partial_credit
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def check_rates(rule: Rule, completions: Sequence[Completion]) -> dict[str, floa
     def share(flags: list[bool]) -> float:
         return sum(flags) / len(flags)
 
-    length, digits = find_part(rule, ExactLength), find_part(rule, DigitSum)
+    length, digits = find_part(rule, ExactLength) or find_part(rule, ExactGraphemes), find_part(rule, DigitSum)
     return {
         "finished_rate": share([c.finished for c in completions]),
         "length_rate": share([length.check(c.text) for c in completions]) if length else math.nan,

@@ -339,6 +339,22 @@ def with_tolerance(rule: Rule, tolerance: int) -> Rule:
     return rule
 
 
+def fewest_characters(rule: Rule) -> int:
+    """A lower bound on the code points of a text that satisfies a rule of one part; 0 for one that is not known here.
+
+    For `Words` of the text as they compare it, composed and folded.
+    """
+    if isinstance(rule, ExactLength | ExactGraphemes):
+        return max(0, rule.characters - rule.tolerance)
+    if isinstance(rule, DigitSum | LastNumberIsPrime):
+        return 1
+    if isinstance(rule, Words) and rule.required:
+        words = {_folded(word) for word in rule.required}
+        # a word of a script without spaces may lie within another
+        return sum(map(len, words)) + len(words) - 1 if all(map(str.isascii, words)) else max(map(len, words))
+    return 0
+
+
 def find_part(rule: Rule, kind: type) -> Rule | None:
     """The first part of the given kind, or None."""
     if isinstance(rule, kind):

@@ -17,6 +17,8 @@ from policy_gradients.language.padded import is_padded, read, read_rollout
 from policy_gradients.language.rollout import Rollout, positions
 from policy_gradients.language.tokens import leading_ids
 
+PERPLEXITY_TOKENS = 256  # of a text, at most
+
 
 @dataclass
 class TokenScores:
@@ -163,7 +165,7 @@ def _scatter(keep: Tensor, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def plain_perplexity(
-    model: PreTrainedModel, tokenizer: Any, texts: list[str], max_tokens: int = 256, batch_size: int = 16
+    model: PreTrainedModel, tokenizer: Any, texts: list[str], max_tokens: int = PERPLEXITY_TOKENS, batch_size: int = 16
 ) -> float:
     """exp of the mean negative log-likelihood a token on plain texts: no instruction, no chat template.
 

@@ -52,8 +52,8 @@ def prepare(config: TrainConfig, task: Task | None = None, make_credit: MakeCred
             "credit to completion"
         )
     model, tokenizer = load_model(config.model)
-    check_agreement(model, longest=config.max_prompt_tokens + config.max_new_tokens)
     require_room(model, config.max_prompt_tokens, config.max_new_tokens)
+    check_agreement(model, longest=config.max_prompt_tokens + config.max_new_tokens)
     if isinstance(task, CheckerTask) and task.reward is None:
         try:
             require_reachable(task.rule, tokenizer, vocabulary_size(model), config.max_new_tokens)
