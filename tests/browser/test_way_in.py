@@ -56,7 +56,7 @@ def learn(tmp_path):
 
 
 def test_make_learn_leads_to_the_first_green_check(arrived, learn, tmp_path):
-    """From the address that `make learn` says to notebook 01, the cells above its first exercise, and a right answer."""
+    """From the address that it says to notebook 01, the cells above its first exercise, and a right answer."""
     start = time.monotonic()
     page = arrived(learn)
     page.tab.screenshot(path=tmp_path / "start.png")
