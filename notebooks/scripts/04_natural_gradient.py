@@ -581,7 +581,7 @@ def how_far(std, draws=100):
     ends = {
         "1 pass": ppo(start, days, scaled, 1),
         "20 passes, clipped": ppo(start, days, scaled, 20),
-        "20 passes, no clip": ppo(start, days, scaled, 20, clip=math.inf),
+        "20 passes, no clip": ppo(start, days, scaled, 20, clip=1e9),
         "one natural step, δ = 0.01": start + kl_step(g, natural_gradient(g, f), 0.01),
     }
     ratios = [arm.log_probs_and_entropy(t, days.observations, days.actions)[0] for t in (ends["1 pass"], start)]

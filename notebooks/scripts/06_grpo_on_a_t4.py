@@ -757,13 +757,7 @@ for report in reports[:1]:
 # that.
 
 # %%
-predict(
-    "06: without training",
-    "Decoding by the chances of states: how many of a hundred answers of the *untouched* model will pass?",
-    100,
-    within=3,
-    because="Where the rule could no longer be met the chance is 0, and such a token is never drawn.",
-)
+ask("06: without training")
 
 # %%
 Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "These runs are those of the tier `tiny`."

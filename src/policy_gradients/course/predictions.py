@@ -612,6 +612,12 @@ ASKED = {
         ),
         because="Every token is paid its own share, and learns from every draw.",
     ),
+    "06: without training": Asked(
+        "Decoding by the chances of states: how many of a hundred answers of the untouched model will pass?",
+        100.0,
+        within=3,
+        because="Where the rule could no longer be met the chance is 0, and such a token is never drawn.",
+    ),
     "06: resume": Asked(
         "With which step will the resumed run go on?",
         5,
