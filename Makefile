@@ -26,7 +26,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 learn: $(VENV)/.learn ## open JupyterLab at notebook 01 (NB=02_baselines for another)
-	$(BIN)/jupyter lab $(LAB) notebooks/$(or $(basename $(notdir $(NB))),01_reinforce_on_a_bandit).ipynb
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/$(or $(basename $(notdir $(NB))),01_reinforce_on_a_bandit).ipynb $(LAB)
 
 run: $(READY) ## train the tiny model with GRPO, then compare it with its reference (SEED=0, RUN_DIR=runs/tiny-<time>)
 	$(BIN)/policy-gradients train --preset tiny --output-dir $(RUN_DIR) --seed $(SEED)

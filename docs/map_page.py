@@ -50,7 +50,7 @@ BUILT = {
         "an evaluation that tells learning from cheating: intervals, collapse, drift, two frauds",
     ),
 }
-WIDTH = 220  # CSS pixels
+WIDTH = 230  # CSS pixels
 
 
 def picture(notebook: Path, begins: str) -> tuple[bytes, str] | None:

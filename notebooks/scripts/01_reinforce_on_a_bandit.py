@@ -46,7 +46,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps("01_reinforce_on_a_bandit"))
 
@@ -92,13 +92,7 @@ except RuntimeError as error:
 # PyTorch is right to refuse. Where is there a slope, then?
 
 # %%
-predict(
-    "01: the average over all dice",
-    "As a function of θ₃, one press is a cliff. What is the average over all dice?",
-    "a smooth slope",
-    options=["a cliff", "a staircase", "a smooth slope"],
-    because="Twenty presses are the staircase.",
-)
+ask("01: the average over all dice")
 
 
 # %%
@@ -133,13 +127,7 @@ show(curves(grid, lines, title="Stairs, and a slope", xlabel="θ₃", ylabel="co
 # The learner never sees it. We use it as a ruler.
 
 # %%
-predict(
-    "01: J at even odds",
-    "At θ = 0 all buttons are equally likely. What is J?",
-    payout.mean().item(),
-    within=0.01,
-    because="The middling button pays a little more than that, so ∂J/∂θ₂ is positive, if small.",
-)
+ask("01: J at even odds")
 
 # %%
 mdp = bernoulli_bandit(payout.tolist())
@@ -190,13 +178,7 @@ softmax_score = check(softmax_score)
 # solution(softmax_score)
 
 # %%
-predict(
-    "01: the mean score",
-    "Average the scores of a million presses, without any rewards. How long is the mean?",
-    0.0,
-    within=0.01,
-    because="At any θ: probabilities sum to one, and the gradient of one is zero.",
-)
+ask("01: the mean score")
 
 # %%
 somewhere = torch.tensor([1.0, 0.0, -0.5])
@@ -264,13 +246,7 @@ print(f"variance {moments.variance:.4f} from one press, against ‖∇J‖² = {
 # No bias, down to rounding. But the variance of one press is some twenty times the squared gradient: mostly noise.
 
 # %%
-predict(
-    "01: half the error",
-    "You want half the error. How many times as many presses is that?",
-    4.0,
-    within=0,
-    because="The error falls as 1/√n, so the slope in logarithms is −1/2.",
-)
+ask("01: half the error")
 
 # %%
 from policy_gradients.oracle.compare import compare
@@ -332,13 +308,7 @@ train = check(train)
 # Sixteen machines stand side by side, and each step presses all of them once.
 
 # %%
-predict(
-    "01: the middling button",
-    "How will the middling button's probability run?",
-    "up, then down",
-    options=["up", "down", "up, then down"],
-    because="It beats the average until the policy has become better than it.",
-)
+ask("01: the middling button")
 
 # %%
 from policy_gradients.worlds.rollout import rollout
@@ -563,13 +533,7 @@ Table(["ψₜ is weighted by", "bias", "variance of one episode"], rows)
 # Action 1 earns +1 at the first step, and −1.5 at the second. Action 0 earns nothing.
 
 # %%
-predict(
-    "01: two steps",
-    "At even odds, should action 1 become likelier? And what does the sum without γᵗ say?",
-    "yes, and the sum says no",
-    options=["yes, and so says the sum", "yes, and the sum says no", "no, and so says the sum"],
-    because="Discounted, the loss at the second step weighs 0.75, less than the gain of 1.",
-)
+ask("01: two steps")
 
 # %%
 world = two_step()
@@ -662,13 +626,7 @@ Table(["asymmetry of the derivative", "with γᵗ", "without"], rows)
 # Change the policy, and you come to other states. One reads that this effect "vanishes" from the gradient.
 
 # %%
-predict(
-    "01: other states",
-    "You change the policy, and come to other states. Is the derivative of the state distribution zero?",
-    "no",
-    options=["yes", "no"],
-    because="It is far from zero, but it need not be computed: Q counts it already.",
-)
+ask("01: other states")
 
 # %%
 from policy_gradients.oracle.mdp import state_distribution
@@ -692,13 +650,7 @@ print(f"‖∂d/∂θ‖ = {visits.norm():.2f}; theorem − exact ∇J: {(walk.t
 # means right, but in the middle place the two directions are exchanged (Sutton & Barto 2018, Example 13.1).
 
 # %%
-predict(
-    "01: blind",
-    "What is the best chance of “right”?",
-    "more than ½",
-    options=["less than ½", "½", "more than ½"],
-    because="It is 2 − √2. Always right, or always left, never gets out.",
-)
+ask("01: blind")
 
 # %%
 dark = short_corridor()
@@ -737,13 +689,7 @@ print(f"after 100 exact steps: p = {at.softmax(0)[1]:.4f}, 2 − √2 = {2 - 2**
 # added to every reward, and the rewards' noise. (Without sliders: the picture at its start. The menu is for later.)
 
 # %%
-predict(
-    "01: the gift",
-    "What can an offset of +10 do, if all buttons get it alike?",
-    "some learners end sure of a wrong button",
-    options=["nothing at all", "all learn more slowly, and arrive", "some learners end sure of a wrong button"],
-    because="The exact gradient is the same; the noise is not. Try it with the slider.",
-)
+ask("01: the gift")
 
 # %%
 from policy_gradients.course.widgets.bandit import bandit_board

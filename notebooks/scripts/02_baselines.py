@@ -45,7 +45,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps("02_baselines"))
 
@@ -74,13 +74,7 @@ torch.set_num_threads(1)  # with tensors this small, a second thread only gets i
 # `advantages_of` is the one line that this notebook changes. For now it hands the rewards on.
 
 # %%
-predict(
-    "02: ten more",
-    "With +10 on every reward, will the unlucky learners be slow, or stuck?",
-    "stuck",
-    options=["slow", "stuck"],
-    because="Nearly half of them are sure of a wrong button after 200 steps.",
-)
+ask("02: ten more")
 
 # %%
 payout = torch.tensor([0.2, 0.5, 0.7])
@@ -157,13 +151,7 @@ summary(runs)
 # exact, no sampling: H has the slope −πₐ (log πₐ + H) in θₐ. (`entropy_gradient` above; autograd is asked below.)
 
 # %%
-predict(
-    "02: a bonus",
-    "With +10 and an entropy bonus, how many learners find the best button?",
-    "no more than before",
-    options=["no more than before", "more", "nearly all"],
-    because="Fewer are sure of a wrong one. What the bonus holds near a coin toss is the same noise.",
-)
+ask("02: a bonus")
 
 # %%
 anywhere = torch.tensor([1.0, 0.0, -0.5], requires_grad=True)
@@ -198,13 +186,7 @@ summary({"ten more, c = 0": runs["ten_more"]} | with_bonus)
 # centred, a good press votes for itself, a poor one against itself, and what is left of the sum is signal.
 
 # %%
-predict(
-    "02: the best constant",
-    "Which b makes the variance least?",
-    "another number",
-    options=["0", "the mean reward J", "another number"],
-    because="A mean reward in which the presses with large scores, the rare ones, count for more.",
-)
+ask("02: the best constant")
 
 # %%
 theta = torch.tensor([1.0, 0.0, -1.0])
@@ -299,13 +281,7 @@ running_advantages = check(running_advantages)
 # Put to work: one running mean for each of the sixty learners, from 0 on, with the owner's ten.
 
 # %%
-predict(
-    "02: a running mean",
-    "The baseline starts ten too low. At which of these rates do all sixty learners earn more than 0.6?",
-    "0.3",
-    options=["0.05", "0.1", "0.3"],
-    because="A slow one loses learners while it is on its way.",
-)
+ask("02: a running mean")
 
 
 # %%
@@ -344,16 +320,7 @@ others_mean = check(others_mean)
 # solution(others_mean)
 
 # %%
-predict(
-    "02: who knows the press?",
-    "Of seven baselines, how many of the rows below show a bias?",
-    "two",
-    options=["none", "one", "two", "three"],
-    because=(
-        "The batch mean, and the best one for each parameter if it is estimated from the same batch: both "
-        "know the press."
-    ),
-)
+ask("02: who knows the press?")
 
 # %%
 N, PAST = 4, 2  # presses in a batch; earlier presses that the running mean has seen
@@ -484,13 +451,7 @@ rewards_to_go = check(rewards_to_go)
 # A ring of three states, with a reward at each of five steps. Its episodes can still be listed, all of them.
 
 # %%
-predict(
-    "02: the least noise",
-    "Full return, reward to go, reward to go less V(s): which has the least variance, and is any biased?",
-    "less V(s), none biased",
-    options=["full return, none biased", "less V(s), and it is biased", "less V(s), none biased"],
-    because="V(s) depends on the state, which comes before the action.",
-)
+ask("02: the least noise")
 
 # %%
 from policy_gradients.estimators.returns import discounts
@@ -590,13 +551,7 @@ gae = check(gae)
 # solution(gae)
 
 # %%
-predict(
-    "02: λ and the exact critic",
-    "With the exact V, which λ is biased?",
-    "none",
-    options=["λ = 0", "λ = 1", "every λ but 1", "none"],
-    because="With a wrong V, every λ but 1. Then it is a trade: few episodes want less noise, many want less bias.",
-)
+ask("02: λ and the exact critic")
 
 
 # %%
@@ -678,13 +633,7 @@ td_error = check(td_error)
 # A corridor of six places, twenty learners. Only leaving it pays, so at first a whole walk has one surprise, its last step.
 
 # %%
-predict(
-    "02: the news walks back",
-    "Without a trace (λ = 0), how many episodes does it take until the first of six places hears of the exit?",
-    6.0,
-    within=1,
-    because="About one place an episode.",
-)
+ask("02: the news walks back")
 
 # %%
 hall, STUDENTS = chain(length=6), 20
@@ -753,13 +702,7 @@ show(
 # actor–critic below is **PPO**. So it is no test of λ alone; but all three rows share the rest.
 
 # %%
-predict(
-    "02: λ on the cart pole",
-    "Which learns slowest?",
-    "λ = 0",
-    options=["λ = 0", "λ = 0.95", "λ = 1"],
-    because="Its five learners also end farthest from each other.",
-)
+ask("02: λ on the cart pole")
 
 # %%
 from policy_gradients.worlds.control import control_env
@@ -905,13 +848,7 @@ Table(["∇J with", "θ₁", "θ₂", "θ₃", "θ₄"], [*rows, ["one Q an acti
 # (Without sliders: the picture at its start.)
 
 # %%
-predict(
-    "02: the gift and the bars",
-    "Give every reward the same gift. Which bar moves?",
-    "that without a baseline",
-    options=["all of them", "that without a baseline", "that of the group's mean"],
-    because="The bias of the group's mean shrinks as the group grows: it is 1/G.",
-)
+ask("02: the gift and the bars")
 
 # %%
 from policy_gradients.course.widgets.baselines import baseline_explorer

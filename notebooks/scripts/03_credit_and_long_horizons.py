@@ -47,7 +47,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps("03_credit_and_long_horizons"))
 
@@ -95,13 +95,7 @@ Table(["sentence", "rewards r_t", "returns G_t"], list(zip(sentences, late, retu
 # REINFORCE, however, multiplies ∇log π with the **right** column.
 
 # %%
-predict(
-    "03: six places",
-    "In expectation, under REINFORCE: which of the six places have a gradient?",
-    "the first alone",
-    options=["the first alone", "the last alone", "all six"],
-    because="Under the page's reading, only the last has one.",
-)
+ask("03: six places")
 
 
 # %%
@@ -148,13 +142,7 @@ show(number_map(logit_of_no, rows, places, title="Expected gradient of the logit
 # `.` at the end were paid no more often than the rest. Averaging is the comparison.
 
 # %%
-predict(
-    "03: the first token stands out",
-    "How many sentences until the others' estimates are below a fifth of token 1's?",
-    "100",
-    options=["10", "100", "10,000"],
-    because="Averaging finds it, at the usual pace of 1/√n.",
-)
+ask("03: the first token stands out")
 
 # %%
 sizes = (1, 10, 100, 1000, 10_000, 100_000)
@@ -208,13 +196,7 @@ Table(["tokens", "signal ‖∇J‖²", "variance, own logits", "variance, share
 # terms themselves do not. So the signal-to-noise ratio falls as 1/T, and what is needed in sentences rises as T.
 
 # %%
-predict(
-    "03: a thousand tokens",
-    "Extend the line to 1000 tokens. How many sentences for noise as large as the signal?",
-    float((noise[1, True] + 999 * (noise[2, True] - noise[1, True])) / signal),
-    within=500,
-    because="One sentence more for each token, about three times.",
-)
+ask("03: a thousand tokens", float((noise[1, True] + 999 * (noise[2, True] - noise[1, True])) / signal))
 
 # %%
 per_token = noise[2, True] - noise[1, True]
@@ -336,13 +318,7 @@ print("R = 1 over four tokens:", even.tolist(), " reward-to-go:", discounted_ret
 # J is safe: every sentence still sums to its R.
 
 # %%
-predict(
-    "03: rewards spread evenly",
-    "Is REINFORCE with reward-to-go on these rewards still unbiased?",
-    "no",
-    options=["yes", "no"],
-    because="The last token's return is its own share alone, and yet it decides about all of R.",
-)
+ask("03: rewards spread evenly")
 
 # %% [markdown]
 # ### Shaping it
@@ -452,13 +428,7 @@ show(bias_and_variance({name: m for name, m in moments.items() if "nonsense" not
 # Choose how to credit.
 
 # %%
-predict(
-    "03: a critic at λ = 0",
-    "With the critic at λ = 0, which words get any credit?",
-    "the digits",
-    options=["all of them", "the digits", "the last one"],
-    because="And one of them gets a minus, though the text passes.",
-)
+ask("03: a critic at λ = 0")
 
 # %%
 from policy_gradients.course.widgets.credit import credit_explorer
@@ -482,13 +452,7 @@ show(credit_explorer(method="return").figure)
 # the bias and the noise that this choice has over *all* sentences.
 
 # %%
-predict(
-    "03: no critic at λ = 0",
-    "No critic at all, and λ = 0: which tokens get credit?",
-    "the last one",
-    options=["all of them", "those that matter", "the last one"],
-    because="That is the page's claim, and the most biased corner.",
-)
+ask("03: no critic at λ = 0")
 
 
 # %%
@@ -559,13 +523,7 @@ traces = check(traces)
 # Sometimes nothing moves; the stickier, the slower it forgets.
 
 # %%
-predict(
-    "03: memory",
-    "At which β is the expected estimate right?",
-    "at none of them",
-    options=["0", "0.5", "0.99", "at none of them"],
-    because="It meets ∇η only as β goes to 1.",
-)
+ask("03: memory")
 
 # %%
 from policy_gradients.oracle.gradients import gpomdp_limit, gradient
@@ -789,13 +747,7 @@ effective_samples = check(effective_samples)
 # solution(effective_samples)
 
 # %%
-predict(
-    "03: old sentences",
-    "Today's policy differs by 0.01 nats a token. Of 1000 old sentences of 1000 tokens, how many are left?",
-    "a handful",
-    options=["about 900", "about 100", "a handful"],
-    because="Never less than one: the sentence that outweighs all others.",
-)
+ask("03: old sentences")
 
 # %% [markdown]
 # One coin-flip word shows it: yesterday's chance of heads was ½, today's is p. Two hundred piles of 1000 sentences each.
@@ -849,13 +801,7 @@ print(f"left of 100,000: measured {measured:,.0f}, formula {expected:,.0f}")
 # $\min(\rho A,\ \mathrm{clip}(\rho, 0.8, 1.2)\,A)$.
 
 # %%
-predict(
-    "03: where the clip acts",
-    "In how many of the six cases is the gradient 0?",
-    2.0,
-    within=0,
-    because="Where the token has already moved the wanted way: up for A > 0, down for A < 0.",
-)
+ask("03: where the clip acts")
 
 # %%
 from policy_gradients.estimators.losses import clipped_loss, policy_gradient_loss

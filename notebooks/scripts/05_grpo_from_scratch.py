@@ -45,7 +45,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps("05_grpo_from_scratch"))
 
@@ -253,13 +253,7 @@ token_loss = check(token_loss)
 # solution(token_loss)
 
 # %%
-predict(
-    "05: value of the loss",
-    "What is the value of −A · π/π_old at the first update, summed over completions of equal length?",
-    0.0,
-    within=0.01,
-    because="Advantages sum to zero in each group, and π/π_old is 1. The gradients of the two forms are the same.",
-)
+ask("05: value of the loss")
 
 # %%
 from policy_gradients.estimators.losses import policy_gradient_loss
@@ -407,13 +401,7 @@ print(f"{len(oracle.outcomes)} texts, {policy.size} parameters, {oracle.objectiv
 # *angle* to the true gradient: nothing absorbs that. And the *noise*, in units of the estimate's own length.
 
 # %%
-predict(
-    "05: the line that bends",
-    "Which line gives the mean estimate an angle to the true gradient?",
-    "none of them",
-    options=["group mean", "group mean and std", "both", "none of them"],
-    because="Two of them change its length: the group's mean, and its std.",
-)
+ask("05: the line that bends")
 
 # %%
 GROUP = 4
@@ -480,13 +468,7 @@ Table(
 # completions happen to be. `constant` (Dr. GRPO) is the gradient of J, up to a scale.
 
 # %%
-predict(
-    "05: aggregation",
-    "Leave-one-out advantages, three aggregations. Which have an angle to ∇J?",
-    "sequence and token",
-    options=["none", "sequence", "sequence and token", "all three"],
-    because="What a token weighs there depends on the lengths that were drawn.",
-)
+ask("05: aggregation")
 
 
 # %%
@@ -564,13 +546,7 @@ def pull(p, size, advantages_of):
 
 
 # %%
-predict(
-    "05: difficulty",
-    "Where does GRPO, with a large G, pull hardest, beside the true gradient?",
-    "at hard and at nearly solved prompts",
-    options=["at p = 1/2", "at hard and at nearly solved prompts", "everywhere alike"],
-    because="With G = 2 there is no such weight: every group that speaks has the same std.",
-)
+ask("05: difficulty")
 
 # %%
 ps = torch.tensor([0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99])
@@ -624,13 +600,7 @@ Table(["p", "pᴳ + (1−p)ᴳ, G = 8", "16", "64", "20,000 groups drawn, G = 8"
 # a group that speaks after many silent ones gets a full vote.
 
 # %%
-predict(
-    "05: redrawing",
-    "By which factor does redrawing silent groups lengthen E[ĝ] at p = 0.02, G = 8?",
-    1 / (1 - silent(0.02, 8)),
-    within=1.5,
-    because="It is one over the share of groups that speak, and that is what it costs in completions.",
-)
+ask("05: redrawing")
 
 # %%
 rows = []
@@ -686,15 +656,7 @@ def whole(baseline, scale):
 
 
 # %%
-predict(
-    "05: a mixed baseline",
-    "What does a baseline that mixes easy and hard prompts do to the gradient?",
-    "no bias, noise at the hard prompts",
-    options=["a bias", "no bias, noise at the easy prompts", "no bias, noise at the hard prompts"],
-    because=(
-        "It does not know the completion that it is subtracted from. But a hard prompt's failures get its full weight."
-    ),
-)
+ask("05: a mixed baseline")
 
 # %%
 CASES = {
@@ -809,13 +771,7 @@ ppo_loss = check(ppo_loss)
 # solution(ppo_loss)
 
 # %%
-predict(
-    "05: the clip at first",
-    "One update a batch. What does the clip change?",
-    "nothing",
-    options=["it shortens the gradient", "it drops the tokens with large advantages", "nothing"],
-    because="At the first update the ratio is 1, and its gradient is ∇log π, at any width.",
-)
+ask("05: the clip at first")
 
 # %%
 batch = oracle.sample((16,), torch.Generator().manual_seed(0))
@@ -913,13 +869,7 @@ exact_kl = check(exact_kl)
 # **subtracted from the reward** as a number. We take whole texts of the tree as actions, and go through all 15.
 
 # %%
-predict(
-    "05: value and gradient",
-    "k₁ and k₃ have the right value on average. As parts of the loss, which has the right gradient?",
-    "neither",
-    options=["k₁", "k₃", "both", "neither"],
-    because="The expected gradient of k₁ is 0, and that of k₃ belongs to the other KL.",
-)
+ask("05: value and gradient")
 
 # %%
 reference = 0.7 * torch.randn(policy.size, generator=torch.Generator().manual_seed(9))
@@ -983,13 +933,7 @@ full_entropy = check(full_entropy)
 # solution(full_entropy)
 
 # %%
-predict(
-    "05: a bonus of the sample",
-    "How long is the expected gradient of −log π at the sample?",
-    0.0,
-    within=0.01,
-    because="It is a score, and the mean score is zero (notebook 01).",
-)
+ask("05: a bonus of the sample")
 
 # %%
 bonuses = {
@@ -1074,13 +1018,7 @@ for size in (0.5e9, 7e9):
 # ```
 
 # %%
-predict(
-    "05: PPO beside GRPO",
-    "Which learns fastest?",
-    "three seeds do not tell",
-    options=["GRPO", "PPO with a head", "PPO with a second model", "three seeds do not tell"],
-    because="A critic has seen nothing when training begins; what it learns comes from the same completions.",
-)
+ask("05: PPO beside GRPO")
 
 # %%
 shipped = Path("..", "results", "ppo_vs_grpo")

@@ -64,7 +64,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps("06_grpo_on_a_t4"))
 
@@ -158,13 +158,7 @@ sixty_four = parse_rule("length=64&digits%3=0")
 print(*(f"{json.dumps(c.text, ensure_ascii=False)}{'' if c.finished else ', cut off here'}" for c in cases), sep="\n")
 
 # %%
-predict(
-    "06: strings made to fool the checker",
-    "How many of these seven pass?",
-    sum(passes(sixty_four, case) for case in cases),
-    within=0,
-    because="Read each again: a space is a character, ³ is no digit, and a text that was cut off has not ended.",
-)
+ask("06: strings made to fool the checker", sum(passes(sixty_four, case) for case in cases))
 
 # %%
 print("yours and the library's agree:", [checker(case) == passes(sixty_four, case) for case in cases])
@@ -307,13 +301,7 @@ for name, reward in (("all or nothing", rule_reward), ("partial credit", partial
 # %%
 p, p_wide = (rewards_within(t).mean().item() for t in (0, config.curriculum.start_tolerance))
 p = p or 0.001
-predict(
-    "06: groups that speak",
-    f"Strictly, {p:.1%} pass; a group is G = {G}. Which share of the groups carries a gradient? (0 to 1)",
-    1 - p**G - (1 - p) ** G,
-    within=0.05,
-    because=f"Within the wide tolerance {p_wide:.1%} pass, and {1 - p_wide**G - (1 - p_wide) ** G:.0%} of groups speak.",
-)
+ask("06: groups that speak", 1 - p**G - (1 - p) ** G, p=p, G=G, p_wide=p_wide, speak=1 - p_wide**G - (1 - p_wide) ** G)
 
 
 # %%
@@ -386,13 +374,7 @@ def watched(config, folder, **more):
 
 
 # %%
-predict(
-    "06: the sparse run",
-    "The strict rule alone, for a few steps: how many of the groups will have no gradient?",
-    "more than four in five",
-    options=["hardly any", "about a half", "more than four in five"],
-    because="And the policy can drift all the same: Adam makes full-sized steps of whatever is left.",
-)
+ask("06: the sparse run")
 
 # %%
 SPARSE_STEPS = 5
@@ -576,13 +558,7 @@ value = expected_value(torch.tensor([0.9, 0.1]).log(), torch.tensor([0.0, 1.0]))
 print(f"a good token that is drawn once in ten: expected value {value:.2f}, and it gets its gradient at every draw")
 
 # %%
-predict(
-    "06: credit by state",
-    "Same prompts, completions and curriculum. The strict rate after as many steps, beside the run above?",
-    "higher",
-    options=["lower", "about the same", "higher"],
-    because="Every token is paid its own share, and learns from every draw.",
-)
+ask("06: credit by state")
 
 # %%
 ours, theirs = flat_of(config), flat_of(preset(GRPO, **plain))
@@ -697,13 +673,7 @@ except Cut:
     print(f"cut after {len(read_metrics(scratch / 'cut' / 'metrics.jsonl'))} steps; the folder holds {', '.join(left)}")
 
 # %%
-predict(
-    "06: resume",
-    "With which step will the resumed run go on?",
-    5,
-    within=0,
-    because="The last checkpoint is that of step 4. Step 5 is done again, and the log has each of its six steps once.",
-)
+ask("06: resume")
 
 # %%
 resumed = train(short, scratch / "cut", resume=True, progress=False)
@@ -787,13 +757,7 @@ for report in reports[:1]:
 # that.
 
 # %%
-predict(
-    "06: without training",
-    "Decoding by the chances of states: how many of a hundred answers of the *untouched* model will pass?",
-    100,
-    within=3,
-    because="Where the rule could no longer be met the chance is 0, and such a token is never drawn.",
-)
+ask("06: without training")
 
 # %%
 Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "These runs are those of the tier `tiny`."
@@ -833,14 +797,7 @@ Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "The
 # $$q(a) \propto \pi_{ref}(a)\, e^{Q(a)/\beta}, \qquad \nabla_z\, KL(q \,\|\, \pi) = \pi - q .$$
 
 # %%
-predict(
-    "06: the lost answer",
-    "Two answers are equally good, and the reference likes both. The policy has all but lost the second, "
-    "π = 1/1000. Which objective pulls it back harder?",
-    "the projection",
-    options=["the policy gradient", "both alike", "the projection"],
-    because="A token's policy gradient is π (Q − V), next to nothing where π is. The projection's is q − π.",
-)
+ask("06: the lost answer")
 
 # %%
 logits = torch.tensor([1000.0, 1.0]).log().requires_grad_()

@@ -47,7 +47,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps("07_evaluation"))
 
@@ -121,14 +121,7 @@ show(before_after(report))
 # ## 2. How sure is a rate?
 
 # %%
-predict(
-    "07: nothing of a hundred",
-    "A policy fails on all of 100 prompts. What is the largest true pass rate that is still compatible "
-    "with that, at 95 % confidence, in per cent?",
-    100 * 1.96**2 / (100 + 1.96**2),
-    within=1,
-    because="Nothing seen does not mean nothing there.",
-)
+ask("07: nothing of a hundred")
 
 # %% [markdown]
 # The textbook interval $\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$ puts the *estimated* spread around the estimate. At
@@ -262,13 +255,7 @@ Table(["tolerance", "before", "after"], rows)
 # knows that we count distinct completions, and writes different strings of zeros and spaces.
 
 # %%
-predict(
-    "07: the zero writer",
-    "Which of these exposes the zero writer?",
-    "five words in common",
-    options=["the strict rate", "distinct completions", "five words in common", "none of them"],
-    because="It passes, and all its strings differ. Distinct completions expose the parrot alone.",
-)
+ask("07: the zero writer")
 
 # %%
 SENTENCE = "It was released on 12 May 1965 and sold well in northern Europe."
@@ -433,13 +420,7 @@ print("prompt:", row["excerpt"], "before:", row["before"]["text"], "after:", row
 # demands it.
 
 # %%
-predict(
-    "07: an unseen target",
-    "Will the mean length follow the number in the prompt?",
-    "it stays where training put it",
-    options=["it follows", "half-way", "it stays where training put it"],
-    because="The number never varied in training, so nothing could teach the policy to read it.",
-)
+ask("07: an unseen target")
 
 # %%
 tuned = load_subject(folder)

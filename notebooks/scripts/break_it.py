@@ -44,7 +44,7 @@ if find_spec("policy_gradients") is None:
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 show(five_steps())
 
@@ -110,13 +110,7 @@ bug.diff
 # One bracket has moved. The numbers that go forward are all the same.
 
 # %%
-predict(
-    "lab: zero loss",
-    "At step 1, which of the two differs between the healthy run and the broken one?",
-    "the norm of the gradient",
-    options=["the loss", "the norm of the gradient", "both", "neither"],
-    because="The forward numbers are the same. The weights move all the same, by rounding that Adam blows up.",
-)
+ask("lab: zero loss")
 
 # %%
 rows = lab.compare(bug, "loss", "grad_norm", "train_reward", steps=STEPS)
@@ -151,13 +145,7 @@ bug.diff
 # Somebody wanted to save calls of an expensive reward function, and scores each prompt once.
 
 # %%
-predict(
-    "lab: uniform groups",
-    "What does leave-one-out make of a group that was scored once?",
-    "zeros",
-    options=["zeros", "one advantage for all, above zero", "nothing unusual"],
-    because="The mean reward of the batch looks alive: prompts still differ.",
-)
+ask("lab: uniform groups")
 
 # %%
 rows = lab.compare(bug, "train_reward", "zero_variance_share", "grad_norm", steps=STEPS)
@@ -189,13 +177,7 @@ bug.diff
 # A lower temperature gives cleaner text, and someone set it where the text is made.
 
 # %%
-predict(
-    "lab: temperature",
-    "Beside the healthy run, the reward of the training samples will be …",
-    "better",
-    options=["better", "the same", "worse"],
-    because="They come from a sharper policy. The entropy falls towards zero.",
-)
+ask("lab: temperature")
 
 # %%
 rows = lab.compare(bug, "sampler_mismatch", "train_reward", "entropy", steps=STEPS)
@@ -260,13 +242,7 @@ bug.diff
 # The sampler keeps its mask; the trainer has lost it.
 
 # %%
-predict(
-    "lab: padding",
-    "No mask in the trainer. What will the KL to the reference show at step 1?",
-    "0, as it should",
-    options=["0, as it should", "a large number", "NaN"],
-    because="The reference is wrong in the same way. Nothing raises an error, and the reward rises, if less.",
-)
+ask("lab: padding")
 
 # %%
 rows = lab.compare(bug, "sampler_mismatch", "train_reward", "kl", steps=STEPS)
@@ -317,13 +293,7 @@ bug.diff
 # One minus sign is gone, so that $r$ becomes $1/r = \pi/\pi_\text{ref}$.
 
 # %%
-predict(
-    "lab: k3",
-    "Where do the right k3 and the reversed one part?",
-    "at tokens that have become more likely",
-    options=["at tokens that have become less likely", "at tokens that have become more likely"],
-    because="The reversed one grows like π/π_ref, the other like its logarithm.",
-)
+ask("lab: k3")
 
 # %%
 rows = lab.compare(bug, "kl_estimate", "kl", "train_reward", steps=STEPS)
@@ -370,13 +340,7 @@ bug = BUGS["minus log π as entropy"]
 bug.diff
 
 # %%
-predict(
-    "lab: the sample's entropy",
-    "Two bonuses of one value on average. The mean gradient of the sampled one is …",
-    "zero",
-    options=["the same", "zero", "the opposite"],
-    because="A score has mean zero; the sampling itself is not differentiated.",
-)
+ask("lab: the sample's entropy")
 
 # %%
 theta = torch.tensor([2.0, 1.0, 0.0], requires_grad=True)
@@ -422,13 +386,7 @@ bug.diff
 # The formula is the same. But `scores.values` carries a gradient.
 
 # %%
-predict(
-    "lab: advantage not detached",
-    "Minimising −(R − V) log π over V, with log π < 0: which way is V pushed?",
-    "up, without end",
-    options=["towards R", "up, without end", "down, without end"],
-    because="The derivative by V is log π, always negative. And the loss falls.",
-)
+ask("lab: advantage not detached")
 
 # %%
 rows = lab.compare(bug, "loss", "value_error", "train_reward", steps=STEPS)
@@ -461,13 +419,7 @@ bug.diff
 # whatever it is, so that no completion is empty.)
 
 # %%
-predict(
-    "lab: the end token",
-    "Can the policy still learn to be brief?",
-    "a little, by the back door",
-    options=["as well as before", "a little, by the back door", "it grows longer"],
-    because="No term raises the chance of stopping; the words that lead to an end are still paid.",
-)
+ask("lab: the end token")
 
 # %%
 rows = lab.compare(bug, "end_scored_share", "mean_length", "train_reward", steps=6)
@@ -515,13 +467,7 @@ bug = BUGS["overflow in fp16"]
 bug.diff
 
 # %%
-predict(
-    "lab: fp16",
-    "How large may a logit be before its exp is too large for fp16?",
-    torch.tensor(65504.0).log().item(),
-    within=0.5,
-    because="The run does not stop: the loop skips every update.",
-)
+ask("lab: fp16")
 
 # %%
 for x in (11.0, 11.1):
@@ -556,13 +502,7 @@ bug.diff
 # then the reward is 0, and just as constant.)
 
 # %%
-predict(
-    "lab: constant reward",
-    "At which step does an alarm dare to say so?",
-    "5",
-    options=["1", "5", "never"],
-    because="With a hard task, nothing may pass at first. The groups without a gradient show it at once.",
-)
+ask("lab: constant reward")
 
 # %%
 rows = lab.compare(bug, "train_reward", "zero_variance_share", "entropy", steps=STEPS)
@@ -619,7 +559,7 @@ print("mismatch, one prompt a batch:  ", [f"{row['sampler_mismatch']:.1g}" for r
 # An alarm says *that* two distributions differ. *Why* is found by changing one thing at a time. Ready?
 
 # %%
-predict("lab: the mystery", "Which of the ten was it?", culprit.name, options=list(BUGS), because=culprit.looks_like)
+ask("lab: the mystery", culprit.name, options=list(BUGS), because=culprit.looks_like)
 
 # %% [markdown]
 # ## 13. The alarms in your own run

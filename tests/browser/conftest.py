@@ -51,9 +51,9 @@ def local(url: str) -> bool:
 class Page:
     """One notebook in JupyterLab; cells are counted among the code cells, from 0."""
 
-    def __init__(self, tab, server: str, name: str):
+    def __init__(self, tab, address: str):
         self.tab = tab
-        tab.goto(f"{server}/lab/tree/{name}?reset")
+        tab.goto(address)
         tab.wait_for_selector(".jp-Notebook .jp-CodeCell")
         # the indicator is idle before there is a kernel, and a command that comes too early opens a dialog
         session = "window.jupyterapp.shell.currentWidget?.sessionContext?.session"
@@ -213,6 +213,16 @@ def _wait(url: str, server: subprocess.Popen, log: Path, seconds: float = PATIEN
 
 
 @pytest.fixture
+def arrived(browser):
+    """Go to an address as JupyterLab says it: arrived(url) -> Page."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(1000 * PATIENCE)
+    context.route("**/*", lambda route: route.continue_() if local(route.request.url) else route.abort())
+    yield lambda url: Page(context.new_page(), url)
+    context.close()
+
+
+@pytest.fixture
 def opened(browser, lab):
     """Open a notebook file in a tab of its own: opened(path) -> Page. Its kernel ends with the test."""
     address, root = lab
@@ -223,7 +233,7 @@ def opened(browser, lab):
 
     def open_one(path: Path) -> Page:
         shutil.copy(path, root)
-        return Page(context.new_page(), address, path.name)
+        return Page(context.new_page(), f"{address}/lab/tree/{path.name}?reset")
 
     yield open_one
     for session in context.request.get(f"{address}/api/sessions").json():

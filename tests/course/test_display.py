@@ -32,8 +32,9 @@ def test_a_picture_carries_its_alt_text_four_times_and_keeps_its_size():
         data, metadata = png_bundle(figure_with_alt(), dpi)
         assert metadata["image/png"] == {"width": 240, "height": 160, "alt": ALT}
         assert data["text/plain"] == ALT
-        [(tag, attributes)] = elements(data["text/html"])
-        assert tag == "img" and attributes == {
+        [(tag, attributes), (style, _)] = elements(data["text/html"])
+        assert style == "style", "for dark pages"
+        assert tag == "img" and attributes.pop("class") and attributes == {
             "src": f"data:image/png;base64,{data['image/png']}", "width": "240", "height": "160", "alt": ALT,
         }  # fmt: skip
         with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:

@@ -164,5 +164,6 @@ def test_what_is_no_account_is_refused_and_nothing_is_written(copy, name):
 def test_make_learn_opens_a_notebook_that_there_is(nb):
     said = subprocess.run(["make", "-n", "learn", f"NB={nb}"], cwd=ROOT, capture_output=True, text=True, check=True)
     opened = said.stdout.splitlines()[-1].split()
-    assert opened[0].endswith("/jupyter") and opened[1] == "lab" and (ROOT / opened[-1]).is_file()
-    assert ("05" if nb else "01") in opened[-1]
+    assert opened[0].endswith("/jupyter") and opened[1] == "lab"
+    notebook = opened[2].partition("=/lab/tree/")[2]
+    assert (ROOT / notebook).is_file() and ("05" if nb else "01") in notebook
