@@ -18,6 +18,7 @@ from policy_gradients.language import smollm2
 from policy_gradients.language.agreement import check_agreement
 from policy_gradients.language.as_llama import as_trained
 from policy_gradients.language.limits import ModelError
+from policy_gradients.language.model_folder import require_model_folder
 
 TINY, SMOLLM2 = "tiny", "smollm2"
 END_OF_DOCUMENT = "<|endoftext|>"
@@ -51,7 +52,7 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
             end of a sequence, or its log-probs cannot be reproduced.
     """
     source = resolve_model(name_or_path)
-    _require_model_folder(Path(source))
+    require_model_folder(Path(source))
     if source == TINY:
         source = str(resources.files("policy_gradients.language") / "data" / TINY)
     elif source == smollm2.PACKAGE:
@@ -88,23 +89,6 @@ def load_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> tuple[P
     model.eval()
     check_agreement(model)
     return model, tokenizer
-
-
-def _require_model_folder(folder: Path) -> None:
-    """Raise ModelError for a folder that holds something else than a model, or weights that are never read."""
-    if not folder.is_dir():
-        return
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise ModelError(
-            f"model folder {folder} holds an adapter without its model: merge them (peft: "
-            "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(NEW)) "
-            "and give the new folder"
-        )
-    if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"model folder {folder} cannot be loaded: its weights are a pickle (.bin), which may run code and is not "
-            "read; AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) makes safetensors of it"
-        )
 
 
 def _complete_specials(model: PreTrainedModel, tokenizer: Any) -> None:
