@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from policy_gradients import errors
 from policy_gradients.cli import main
 from policy_gradients.errors import guarded, one_line
+from policy_gradients.training.user_code import load_object, load_task
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -45,13 +47,17 @@ def test_bad_input_is_one_line(error, said, capsys):
     assert "Traceback" in shown and shown.endswith(line)
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("x"), TypeError("x"), AssertionError(), ZeroDivisionError(), RuntimeError()]
-)
-def test_a_bug_is_shown_whole_and_asked_to_be_reported(error, capsys):
-    assert guarded(raising(error)) == 1
+@pytest.mark.parametrize("bug", [partial({}.__getitem__, "x"), one_line, partial(divmod, 1, 0), partial(int, [])])
+def test_a_bug_is_shown_whole_and_asked_to_be_reported(bug, capsys):
+    assert guarded(bug) == 1
     shown = capsys.readouterr().err
     assert "Traceback" in shown and "please report it" in shown
+
+
+def test_an_error_in_a_users_own_file_is_theirs_and_names_the_line(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def f():\n    return {}['x']\n")
+    assert guarded(load_object(f"{tmp_path}/mine.py:f", "function")) == 2
+    assert f"error: line 2 of {tmp_path}/mine.py raised KeyError: 'x'" in capsys.readouterr().err
 
 
 def test_stops_have_the_status_of_their_signal(capsys):
@@ -104,3 +110,20 @@ def test_debug_is_known_to_every_command(capsys):
     assert main(["sample", "nowhere", "--prompt", "x", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
     assert errors.LONGEST == 300
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("task = 3", "a int is no task, for it has no name"),
+        ("class task: pass", "a task is no task, for it has no name"),
+        ("def task():\n    return {}['x']", "makes no task (KeyError: 'x', line 2)"),
+        ("def task(x): pass", "makes no task (TypeError"),
+        ("import sys\ndef task():\n    sys.exit()", "makes no task (sys.exit(None), line 3)"),
+    ],
+)
+def test_a_task_file_that_makes_no_task(tmp_path, content, said):
+    (tmp_path / "mine.py").write_text(content + "\n")
+    with pytest.raises(ValueError) as caught:
+        load_task(f"{tmp_path}/mine.py")
+    assert said in str(caught.value)

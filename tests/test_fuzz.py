@@ -32,6 +32,12 @@ TEXTS = ["", " ", "x", "../..", "/", "/dev/null", "/dev/zero", "/dev/full", "/pr
 
 
 @pytest.fixture(autouse=True)
+def no_reading_by_others(monkeypatch):
+    """That strangers can read the model is tried elsewhere; in a process of its own it takes longer than the run."""
+    monkeypatch.setattr("policy_gradients.training.run_folder.check_export", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -138,9 +144,8 @@ def test_a_command_line_ends_in_one_line_or_in_a_run(basis, tmp_path, capsys, mo
                 one_line(capsys)
             elif line[0] == "train" and (place / "new").exists():
                 whole(place / "new")
-        except BaseException:
-            print(number, line)
-            raise
+        except BaseException as error:
+            raise AssertionError(f"{number}: {line}: {error}") from error
         finally:
             capsys.readouterr()
             shutil.rmtree(place)
@@ -289,9 +294,8 @@ def test_a_damaged_file_is_refused_in_one_line_or_changes_nothing(basis, tmp_pat
                 same = file.is_file() and file.read_bytes() == (run / file.relative_to(folder)).read_bytes()
                 harmless = file.name in ("checksums.json", "task.json") or file.parent.name == "checkpoint-000002"
                 assert what == "train" or same or harmless, "read without a word"
-        except BaseException:
-            print(number, what, file.relative_to(folder), kind)
-            raise
+        except BaseException as error:
+            raise AssertionError(f"{number}: {what}, {file.relative_to(folder)} {kind}: {error}") from error
         finally:
             capsys.readouterr()
             shutil.rmtree(folder)

@@ -8,8 +8,10 @@ import contextlib
 import os
 import signal
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 LONGEST = 300  # characters of the line
@@ -55,11 +57,22 @@ def guarded(work: Callable[[], int], debug: bool = False) -> int:
 
 def is_input(error: BaseException) -> bool:
     """Whether an error tells of input, files or the machine, and not of a bug."""
-    if isinstance(error, ValueError | OSError | ImportError | MemoryError):
-        return True
-    # torch's own kinds, by name: to import torch here would slow every --help down
+    return isinstance(error, ValueError | OSError | ImportError) or _of_the_machine(error) or _users_line(error) != ""
+
+
+def _of_the_machine(error: BaseException) -> bool:
+    """Memory, or other processes: torch's own kinds by name, for to import torch here would slow every --help down."""
     kind, text = type(error).__name__, str(error)
-    return kind in ("OutOfMemoryError", "AcceleratorError") or kind.startswith("Dist") or "can't allocate" in text
+    named = kind in ("OutOfMemoryError", "AcceleratorError") or kind.startswith("Dist") or "can't allocate" in text
+    return isinstance(error, MemoryError) or named
+
+
+def _users_line(error: BaseException) -> str:
+    """The last line of a file of the user's own that an error passed through; empty if it passed through none."""
+    known = (str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
+    files = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    theirs = [(file, line) for file, line in files if not file.startswith(("<", *known)) and Path(file).is_file()]
+    return f"line {theirs[-1][1]} of {theirs[-1][0]}" if theirs else ""
 
 
 def one_line(error: BaseException) -> str:
@@ -68,8 +81,10 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         file = "standard output" if error.filename is None else os.fsdecode(error.filename)
         text = f"{shortened(file, LONGEST // 2)}: {error.strerror}"
-    elif isinstance(error, MemoryError) or not isinstance(error, ValueError | OSError | ImportError):
+    elif _of_the_machine(error):
         text = f"out of memory, or of machines ({text or 'MemoryError'}); a smaller model, batch or length needs less"
+    elif not isinstance(error, ValueError | OSError | ImportError):
+        text = f"{_users_line(error)} raised {type(error).__name__}: {text}"
     printable = "".join(c if c.isprintable() else " " for c in text)
     return shortened(" ".join(printable.split()) or type(error).__name__, LONGEST - len("error: "))
 

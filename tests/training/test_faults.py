@@ -25,6 +25,12 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="breaks forked processes")]
 
 
+@pytest.fixture(autouse=True)
+def no_reading_by_others(monkeypatch):
+    """That strangers can read the model is tried elsewhere; in a process of its own it takes longer than the run."""
+    monkeypatch.setattr("policy_gradients.training.run_folder.check_export", lambda *_: None)
+
+
 @pytest.fixture
 def line(micro_folder):
     settings = {"model": micro_folder, "num-prompts": 2, "num-generations": 2, "max-new-tokens": 4, "max-steps": 4,

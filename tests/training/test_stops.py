@@ -31,6 +31,12 @@ SETTINGS = {"num_prompts": 2, "num_generations": 2, "max_new_tokens": 4, "max_pr
             "save_every": 2, "precision": "no", "learning_rate": 1e-3, "entropy_weight": 0.1}  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def no_reading_by_others(monkeypatch):
+    """That strangers can read the model is tried elsewhere; in a process of its own it takes longer than the run."""
+    monkeypatch.setattr("policy_gradients.training.run_folder.check_export", lambda *_: None)
+
+
 @pytest.fixture
 def config(micro_folder):
     return make_config(model=str(micro_folder), **SETTINGS)

@@ -32,7 +32,7 @@ from policy_gradients.language.scoring import PERPLEXITY_TOKENS, CompletionScore
 from policy_gradients.language.tasks import CheckerTask, Task, chat_ids
 from policy_gradients.language.text import shipped_articles
 from policy_gradients.training.batches import prompt_indices, sampling_uniforms
-from policy_gradients.training.config import TrainConfig, check_number, load_config, require_affordable
+from policy_gradients.training.config import MOST_SAMPLED, TrainConfig, check_number, load_config, require_affordable
 from policy_gradients.training.model_card import model_card
 from policy_gradients.training.run_folder import (
     CARD,
@@ -114,7 +114,7 @@ def evaluate_run(
             f"skip_prompts must lie in [0, {len(heldout) - num_prompts}]: there are {len(heldout)} held-out rows, and "
             f"num_prompts is {num_prompts}; got {skip_prompts}"
         )
-    require_affordable("reference_samples", reference_samples, tuned.config.max_new_tokens)
+    require_affordable("reference_samples", reference_samples, tuned.config.max_new_tokens, MOST_SAMPLED)
     model, tokenizer = load_model(tuned.config.model, longest=longest_read(tuned.config))
     reference = Subject(model.to(best_device()), tokenizer, tuned.task, tuned.config)
     picked = [heldout[i] for i in prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)[skip_prompts:]]
@@ -168,7 +168,7 @@ def sample_run(directory: str | Path, prompt: str, n: int = 8, seed: int = 0) ->
     check_number("n", n, int, {"least": 1})
     check_number("seed", seed, int, {"least": 0, "most": 2**31 - 1})
     subject = load_subject(Path(directory))
-    require_affordable("n", n, subject.config.max_new_tokens)
+    require_affordable("n", n, subject.config.max_new_tokens, MOST_SAMPLED // 10)  # all at once
     if isinstance(subject.task, CheckerTask):
         row: Row = {"excerpt": prompt}
         [rollout] = sample_completions(subject, [row], n, seed)

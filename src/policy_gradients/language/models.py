@@ -18,6 +18,7 @@ from policy_gradients.language import smollm2
 from policy_gradients.language.agreement import check_agreement
 from policy_gradients.language.as_llama import as_trained
 from policy_gradients.language.limits import ModelError
+from policy_gradients.language.model_folder import require_model_folder
 
 TINY, SMOLLM2 = "tiny", "smollm2"
 END_OF_DOCUMENT = "<|endoftext|>"
@@ -54,7 +55,7 @@ def load_model(
             end of a sequence, or its log-probs cannot be reproduced.
     """
     source = resolve_model(name_or_path)
-    _require_model_folder(Path(source))
+    require_model_folder(Path(source))
     if source == TINY:
         source = str(resources.files("policy_gradients.language") / "data" / TINY)
     elif source == smollm2.PACKAGE:
@@ -92,34 +93,6 @@ def load_model(
     model.eval()
     check_agreement(model, longest)
     return model, tokenizer
-
-
-def _require_model_folder(folder: Path) -> None:
-    """Raise ModelError for a folder that holds something else than a model, or weights that are never read."""
-    if not folder.is_dir():
-        return
-    if (folder / "metrics.jsonl").is_file() and (folder / "model").is_dir():
-        raise ModelError(f"model folder {folder} is the folder of a run; give the model in it, {folder / 'model'}")
-    if (folder / "adapter_config.json").is_file() or any(folder.glob("adapter_model.*")):
-        raise ModelError(
-            f"model folder {folder} holds an adapter without its model: merge them (peft: "
-            "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(NEW)) "
-            "and give the new folder"
-        )
-    if any(folder.glob("*.safetensors")):
-        return
-    if any(folder.glob("pytorch_model*.bin")):
-        raise ModelError(
-            f"model folder {folder} cannot be loaded: its weights are a pickle (.bin), which may run code and is not "
-            "read; AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) makes safetensors of it"
-        )
-    if others := sorted(
-        path.name for kind in ("*.gguf", "*.pth", "*.pt", "*.bin", "*.h5") for path in folder.glob(kind)
-    ):
-        raise ModelError(
-            f"model folder {folder} cannot be loaded: it holds {others[0]}, and safetensors alone are read; write it "
-            "again with save_pretrained of transformers"
-        )
 
 
 def _drop_padding_beyond_vocabulary(config: Any) -> None:

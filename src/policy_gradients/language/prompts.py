@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from policy_gradients.language.rules import Rule
+from policy_gradients.language.templates import EndlessTemplate, render
 from policy_gradients.language.tokens import control_ids, leading_ids, plain_text_ids
 
 # for templates that put today's date into a prompt: a run is the same on every day
@@ -95,9 +96,9 @@ def _in_template(tokenizer: Any, message: str) -> tuple[str, list[int]]:
         template = _FIXED_DATE + template
     for messages in ([user], [SYSTEM, user], [parts]):
         try:
-            text = tokenizer.apply_chat_template(
-                messages, chat_template=template, tokenize=False, add_generation_prompt=True
-            )
+            text = render(tokenizer, messages, template)
+        except EndlessTemplate:
+            raise
         except Exception as error:  # templates raise what they like
             failure = failure or error
             continue

@@ -27,6 +27,7 @@ from policy_gradients.language.rewards import (
     rule_reward,
 )
 from policy_gradients.language.rules import AllOf, Rule, with_tolerance
+from policy_gradients.language.templates import render
 
 Row = Mapping[str, Any]
 
@@ -334,7 +335,7 @@ def chat_ids(tokenizer: Any, said: Any) -> list[int]:
     if tokenizer.chat_template is None:  # a base model: plain text, answered by continuing
         return tokenizer.encode("\n".join(m["content"] for m in messages) + "\n", add_special_tokens=False)
     try:
-        text = tokenizer.apply_chat_template([dict(m) for m in messages], tokenize=False, add_generation_prompt=True)
+        text = render(tokenizer, [dict(m) for m in messages])
     except Exception as error:  # whatever a template raises
         raise ValueError(f"the model's chat template refuses the messages ({error})") from None
     if messages[-1]["content"].strip() not in text:

@@ -28,7 +28,8 @@ from policy_gradients.training.value_head import CriticKind
 Values = Literal["returns", "transitions"]
 Gate = Literal["length", "reward"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
-MOST_TOKENS = 10**9  # in one step, or one evaluation
+MOST_TOKENS = 10**9  # in one step
+MOST_SAMPLED = 10**8  # in one evaluation
 FAST = 10_000  # tokens a second that a fast machine samples from a small model
 
 
@@ -70,13 +71,14 @@ def check_number(name: str, value: Any, kind: type, bounds: typing.Mapping[str, 
         raise ValueError(f"{name} must be at most {most:g}, got {value}")
 
 
-def require_affordable(name: str, completions: int, tokens: int) -> None:
+def require_affordable(name: str, completions: int, tokens: int, most: int = MOST_TOKENS) -> None:
     """Raise ValueError if so many completions of so many tokens are more than any machine would get through."""
-    if completions * tokens > MOST_TOKENS:
+    total = completions * tokens
+    if total > most:
         raise ValueError(
-            f"{name}: {completions:.3g} completions of up to {tokens:.3g} tokens are {completions * tokens:.3g} "
-            f"tokens: {4e-9 * completions * tokens:.3g} GB for their random numbers alone, and "
-            f"{completions * tokens / 3600 / FAST:.3g} hours at {FAST} tokens a second; {MOST_TOKENS:.0e} are the most"
+            f"{name}: {completions:.3g} completions of up to {tokens:.3g} tokens are {total:.3g} tokens: "
+            f"{4e-9 * total:.3g} GB for their random numbers alone, and {total / 3600 / FAST:.3g} hours at {FAST} "
+            f"tokens a second; {most:.0e} are the most"
         )
 
 

@@ -42,11 +42,14 @@ def read_metrics(path: Path) -> list[Row]:
     return rows
 
 
-def rows_until(path: Path, step: int) -> list[Row]:
+def rows_until(path: Path, step: int, copy: Path) -> list[Row]:
     """The rows of the steps 1 … `step`, without later ones.
 
+    Args:
+        copy: of the log, as it was after that step; where it is not there, nothing is known.
+
     Raises:
-        ValueError: one of them is missing, or there twice, or broken.
+        ValueError: one of them is missing, there twice, broken, or not what the copy says.
     """
     rows = read_metrics(path) if path.exists() else []
     steps = [row["step"] for row in rows if row["step"] <= step]
@@ -54,7 +57,11 @@ def rows_until(path: Path, step: int) -> list[Row]:
         raise ValueError(f"{path} has step {twice[0]} twice: two processes have written to it")
     if missing := sorted(set(range(1, step + 1)) - set(steps)):
         raise ValueError(f"{path} lacks step {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1)))
-    return sorted((row for row in rows if row["step"] <= step), key=lambda row: row["step"])
+    kept = sorted((row for row in rows if row["step"] <= step), key=lambda row: row["step"])
+    for row, before in zip(kept, read_metrics(copy) if copy.is_file() else kept, strict=True):
+        if _line(row) != _line(before):
+            raise ValueError(f"{path}: step {row['step']} is not what was logged")
+    return kept
 
 
 def _row(line: str) -> Row:

@@ -145,10 +145,10 @@ class RunFolder:
         Raises:
             ValueError: metrics of earlier steps are missing or broken.
         """
+        copy = self.path / checkpoint_name(first_step) / METRICS
         try:
-            kept = rows_until(self.path / METRICS, first_step)
+            kept = rows_until(self.path / METRICS, first_step, copy)
         except ValueError as error:
-            copy = self.path / checkpoint_name(first_step) / METRICS
             raise ValueError(f"{error}; a copy is in {copy}: put it in its place, then --resume") from None
         self.path.mkdir(parents=True, exist_ok=True)
         for child in self.path.iterdir():

@@ -12,7 +12,7 @@ from policy_gradients.language.rules import parse_rule
 from policy_gradients.language.tasks import CheckerTask, RewardTask, Task
 from policy_gradients.language.text import PromptSource, Split, read_excerpts, shipped_excerpts
 from policy_gradients.training.config import OwnTask, RuleTask, TrainConfig
-from policy_gradients.training.user_code import load_object, portable
+from policy_gradients.training.user_code import load_object, load_task, portable
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
@@ -48,8 +48,7 @@ def make_task(config: TrainConfig) -> Task:
         )
         return CheckerTask(parse_rule(settings.rule), train, heldout, settings.partial_credit)
     if settings.task_file is not None:
-        made = load_object(settings.task_file, "task file", default="task")
-        return made() if callable(made) else made
+        return load_task(settings.task_file)
     functions = [load_object(spec, "reward function") for spec in settings.reward_functions]
     for spec, function in zip(settings.reward_functions, functions, strict=True):
         if not callable(function):

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from policy_gradients.language.tasks import Task
+
 
 def load_object(spec: str, what: str, default: str | None = None) -> Any:
     """What FILE.py:NAME or module:NAME stands for.
@@ -31,6 +33,31 @@ def load_object(spec: str, what: str, default: str | None = None) -> Any:
     except AttributeError:
         there = ", ".join(n for n in vars(module) if not n.startswith("_"))[:120]
         raise ValueError(f"{what} {spec!r}: {place} defines no {name!r}; it has {there}") from None
+
+
+def load_task(spec: str) -> Task:
+    """The task that a file defines, or that a function without arguments in it makes.
+
+    Raises:
+        ValueError: as `load_object`; the function fails, or what it makes is no task.
+    """
+    made = load_object(spec, "task file", default="task")
+    lacking = _lacks(made)
+    if lacking and callable(made):
+        try:
+            made = made()
+        except BaseException as error:
+            _raise(error, f"task file {spec}", spec.partition(":")[0], "makes no task")
+        lacking = _lacks(made)
+    if lacking:
+        raise ValueError(f"task file {spec!r}: a {type(made).__name__} is no task, for it has no {lacking[0]}")
+    return made
+
+
+def _lacks(made: Any) -> list[str]:
+    """What a task has, and this has not; a class has no rows of its own."""
+    names = ("name", "rows", "heldout", "prompt", "reward_function", "judge", "rates", "marked", "identity")
+    return ["rows"] if isinstance(made, type) else [name for name in names if not hasattr(made, name)]
 
 
 def portable(spec: str) -> str:
@@ -73,11 +100,11 @@ def _by_name(name: str, what: str) -> ModuleType:
     raise AssertionError
 
 
-def _raise(error: BaseException, what: str, file: str) -> None:
+def _raise(error: BaseException, what: str, file: str, failed: str = "cannot be imported") -> None:
     if isinstance(error, KeyboardInterrupt):
         raise error
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f", line {line}" if line else ""
     said = f"sys.exit({error.code})" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-    raise ValueError(f"{what} cannot be imported ({said}{where})") from None
+    raise ValueError(f"{what} {failed} ({said}{where})") from None
