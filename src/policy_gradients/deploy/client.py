@@ -54,7 +54,9 @@ class Client:
         self.models = self._models()
         self.model = model or (self.models[0] if self.models else "")
         if self.models and self.model not in self.models:
-            raise DeployError(f"{self.url} serves {', '.join(self.models[:5])}, not {self.model!r}; choose with --model")
+            raise DeployError(
+                f"{self.url} serves {', '.join(self.models[:5])}, not {self.model!r}; choose with --model"
+            )
 
     def __enter__(self) -> "Client":
         return self
@@ -119,7 +121,9 @@ class Client:
         try:
             return answer.json()
         except ValueError:
-            raise DeployError(f"{self.url}{path} answered with something else than JSON: {_brief(answer.text)}") from None
+            raise DeployError(
+                f"{self.url}{path} answered with something else than JSON: {_brief(answer.text)}"
+            ) from None
 
     def _request(self, path: str, body: dict[str, Any] | None) -> Any:
         method = "GET" if body is None else "POST"
@@ -174,7 +178,7 @@ class Client:
             )
         if isinstance(error, self._httpx.ConnectError | self._httpx.InvalidURL):
             return Unreachable(
-                f"nobody answers at {self.url} ({error}); is the server running? `policy-gradients serve DIR` starts one"
+                f"nobody answers at {self.url} ({error}); is a server running? `policy-gradients serve DIR` starts one"
             )
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         return Unreachable(f"{self.url} broke the connection ({said}); has the server died?")

@@ -29,6 +29,7 @@ FORMATS = {
     "gguf": dict.fromkeys(DTYPES),
     "bnb8": {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16},
 }
+EXAMPLE = "The river is long."  # a prompt to try a server with
 EXPORTS, NOTE, GGUF = "export", "export.json", "model.gguf"
 # largest difference of a log-prob, in nats, that rounding explains; above it something is wrong. Fewer bits have none:
 # what they cost is measured, not forbidden.
@@ -43,7 +44,7 @@ class Exported:
     Attributes:
         path: of the GGUF file or the model folder.
         megabytes: of the weights, in 10⁶ bytes.
-        difference: largest of a log-prob from the policy's own, in nats, over the likeliest tokens after some texts; NaN
+        difference: largest of a log-prob from the policy's own, in nats, of likely tokens after some texts; NaN
             if nothing here could read the files back.
         cuts_text_alike: whether a server will cut text into the policy's tokens; prompts of token ids are safe always.
     """
@@ -63,7 +64,7 @@ def export_policy(
 
     Args:
         source: a run's folder, a model folder, or a name that `load_model` knows, such as `tiny` (untuned).
-        format: `gguf` (llama.cpp), `hf` (vLLM, transformers), `bnb8` (a folder that bitsandbytes has rounded to 8 bits).
+        format: `gguf` (llama.cpp), `hf` (vLLM, transformers), `bnb8` (a folder rounded to 8 bits by bitsandbytes).
         dtype: of the weights: f32, f16, q8_0 or q4_0 (gguf), f32, f16 or bf16 (the others; of what bnb8 leaves as it
             is). None: f32.
         output: an empty or new folder; None: `export/FORMAT-DTYPE` in the source's folder, replaced if it is there.
@@ -92,7 +93,11 @@ def export_policy(
             exported = _write(model, tokenizer, partial, format, dtype, temperature)
         note = {"format": format, "dtype": dtype, "temperature": temperature, "of": fingerprint(weights)}
         note |= {"difference": None if exported.difference != exported.difference else exported.difference}
-        note |= {"cuts_text_alike": exported.cuts_text_alike}
+        text = EXAMPLE
+        if tokenizer.chat_template:
+            chat = [{"role": "user", "content": EXAMPLE}]
+            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        note |= {"example": text, "example_ids": tokenizer.encode(text, add_special_tokens=False)}
         (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
@@ -152,7 +157,9 @@ def load_bnb8(folder: Path) -> PreTrainedModel:
     """
     with quietly():
         need("bitsandbytes", "a folder in 8 bits")
-        model = AutoModelForCausalLM.from_pretrained(folder, device_map={"": "cuda:0" if torch.cuda.is_available() else "cpu"})
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, device_map={"": "cuda:0" if torch.cuda.is_available() else "cpu"}
+        )
     return model.eval()
 
 
@@ -263,9 +270,20 @@ def read_note(folder: Path) -> dict[str, Any]:
     """
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        return {"format": note["format"], "of": note["of"], **note}
+        return {**note, **{key: note[key] for key in ("format", "of", "example", "example_ids")}}
     except (OSError, ValueError, KeyError, TypeError):
         raise DeployError(f"{folder / NOTE} is damaged; export again") from None
+
+
+def example_prompt(path: Path, url: str, model: str) -> str | list[int]:
+    """A prompt to try a server of this export with: text if it cuts that into the policy's tokens, else token ids."""
+    folder = path if path.is_dir() else path.parent
+    if not (folder / NOTE).is_file():
+        return EXAMPLE
+    note = read_note(folder)
+    with Client(url, model) as client:
+        cut = client.tokenize(note["example"])
+    return note["example"] if cut in (None, note["example_ids"]) else note["example_ids"]
 
 
 def fingerprint(model: str) -> list[Any]:

@@ -153,9 +153,7 @@ def _write_weights(gguf: Any, writer: Any, model: PreTrainedModel, dtype: str) -
 def _interleaved(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
     """Rows in the order of llama.cpp's rotary positions for a Llama: pairs side by side, not half a head apart."""
     half = weight.shape[0] // heads // 2
-    return np.ascontiguousarray(
-        weight.reshape(heads, 2, half, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
-    )
+    return np.ascontiguousarray(weight.reshape(heads, 2, half, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape))
 
 
 def _stored(gguf: Any, weight: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], Any]:

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from policy_gradients.deploy.client import Answer, Client, Refused
 from policy_gradients.deploy.needs import DeployError
 from policy_gradients.deploy.sampling import SamplerTest
-from policy_gradients.evaluation.evaluate import Row, Subject, load_subject, sample_completions
-from policy_gradients.evaluation.statistics import distinct_completions, mean_interval, wilson_interval
+from policy_gradients.evaluation.evaluate import Row, Subject, judge_texts, load_subject, sample_completions
+from policy_gradients.evaluation.statistics import mean_interval
 from policy_gradients.language.models import best_device, end_token_ids, load_model
 from policy_gradients.language.rewards import Completion, decode
 from policy_gradients.training.batches import prompt_indices
@@ -116,9 +116,6 @@ class _Ask:
         try:
             self(prompt, 0)
         except Refused as refusal:
-            if refusal.status >= 500 or self.route == "chat":
-                self._plainly(prompt, refusal)
-                return
             self._plainly(prompt, refusal)
 
     def _plainly(self, prompt: Sequence[int], refusal: Refused) -> None:
@@ -232,16 +229,9 @@ def next_logits(model: PreTrainedModel, prompt: Sequence[int], ids: Sequence[int
 
 
 def _rates(subject: Subject, rows: Sequence[Row], completions: Sequence[Completion]) -> dict[str, Any]:
-    _, outcomes = subject.task.judge(rows, completions)
-    texts, passed = [c.text for c in completions], int(sum(outcomes))
-    return {
-        "pass_rate": passed / len(outcomes),
-        "pass_rate_interval": wilson_interval(passed, len(outcomes)),
-        **subject.task.rates(completions),
-        "mean_length": sum(map(len, texts)) / len(texts),
-        "distinct_completions": distinct_completions(texts),
-        "completions": [subject.task.marked(row, c) for row, c in zip(rows, completions, strict=True)],
-    }
+    report, _ = judge_texts(subject.task, rows, completions)
+    marked = [subject.task.marked(row, c) for row, c in zip(rows, completions, strict=True)]
+    return {**report, "completions": marked}
 
 
 def _findings(
@@ -259,8 +249,8 @@ def _findings(
         )
     if scored["ended_inside"]:
         found.append(
-            f"the end token is lost: {scored['ended_inside']} of {len(answers)} completions go on after it (ignore_eos, "
-            "or a wrong eos_token_id in the export)"
+            f"the end token is lost: {scored['ended_inside']} of {len(answers)} completions go on after it "
+            "(ignore_eos, or a wrong eos_token_id in the export)"
         )
     # where weights or prompts differ, a likelihood moves by as much for that reason alone
     slack = 2 * (kl or 0.0) * len(answers)

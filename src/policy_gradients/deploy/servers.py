@@ -85,7 +85,9 @@ class Kind:
 
 SERVERS = {
     "llamacpp": Kind("gguf", ("xllamacpp",), INSTALL, _llamacpp),
-    "vllm": Kind("hf", ("vllm",), "in an environment of its own: pip install vllm, then --python ITS/bin/python", _vllm, 600.0),
+    "vllm": Kind(
+        "hf", ("vllm",), "in an environment of its own: pip install vllm, then --python ITS/bin/python", _vllm, 600.0
+    ),
     "transformers": Kind(
         "hf", ("fastapi", "uvicorn", "openai"), "pip install 'transformers[serving]'", _transformers, 180.0
     ),
@@ -172,12 +174,8 @@ def start_server(
             or it does not answer in time. Nothing is left running.
     """
     kind, options = kind_of(server), options or ServerOptions()
-    for package in kind.needs:
-        if not installed(package, options.python if server != "llamacpp" else None):
-            raise DeployError(
-                f"the server {server} needs the package {package}, which is not installed: {kind.how_to_install}"
-            )
-    options = _with_port(options)
+    require_server(server, options)
+    options = require_free_port(options)
     own_log = log is None
     if log is None:
         handle, name = tempfile.mkstemp(prefix=f"{server}-", suffix=".log")
@@ -196,6 +194,16 @@ def start_server(
     except BaseException:  # Ctrl-C while it starts, too
         _stop(process)
         raise
+
+
+def require_server(server: str, options: ServerOptions) -> None:
+    """Raise DeployError unless a server of that name is known, and installed where it would be started."""
+    kind = kind_of(server)
+    for package in kind.needs:
+        if not installed(package, options.python if server != "llamacpp" else None):
+            raise DeployError(
+                f"the server {server} needs the package {package}, which is not installed: {kind.how_to_install}"
+            )
 
 
 def _start(command: Sequence[str], log: Path) -> Any:
@@ -221,8 +229,8 @@ def _stop(process: Any) -> None:
     process.stdout.close()
 
 
-def _with_port(options: ServerOptions) -> ServerOptions:
-    """The options with a port that nobody listens on.
+def require_free_port(options: ServerOptions) -> ServerOptions:
+    """The options, with a port that nobody listens on in place of 0.
 
     Raises:
         DeployError: it is taken, or not ours to take.
