@@ -52,11 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     _sample_parser(commands)
     _benchmark_parser(commands)
     _pretrain_parser(commands)
+    add_deploy_parsers(commands)
     for each in (parser, *commands.choices.values()):
         each.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
         )
-    add_deploy_parsers(commands)
     return parser
 
 

@@ -1,6 +1,6 @@
 """Which sampler wrote these tokens? Found out from the tokens alone, by the likelihood of each usual setting."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 MIXED = 0.02  # share of the policy in every candidate: a rounded model's choice may lie just outside
 NAMED_FROM = 10.0  # nats
+END_LOST = "the end token is lost: it never ends a completion where the policy would"
 Setting = Callable[[Tensor], Tensor]
 """Logits (tokens, vocabulary) → log-probs of the next token under a setting, -inf where it never goes."""
 
@@ -39,7 +40,7 @@ def settings(temperature: float, end_ids: list[int]) -> dict[str, Setting]:
 
     found: dict[str, Setting] = {
         "greedy: it always takes the likeliest token (temperature 0, or do_sample off)": lambda x: top_k(x, 1),
-        "the end token is lost: it never ends a completion where the policy would": without_end,
+        END_LOST: without_end,
         "llama.cpp's own defaults: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05": lambda x: (
             min_p(top_p(top_k(x, 40), 0.95), 0.05) / 0.8
         ),
@@ -90,8 +91,3 @@ class SamplerTest:
         """The setting that explains the tokens best, if it does so by 10 nats; `slack` more where weights differ."""
         best = max(self.gains, key=self.gains.__getitem__)
         return best if self.gains[best] > NAMED_FROM + slack else None
-
-
-def likelihoods(test: SamplerTest, count: int = 5) -> Mapping[str, float]:
-    """The settings that explain the tokens best, with their gain over the policy in nats."""
-    return dict(sorted(test.gains.items(), key=lambda item: -item[1])[:count])

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from policy_gradients.deploy.client import Answer, Client, Refused
 from policy_gradients.deploy.needs import DeployError
-from policy_gradients.deploy.sampling import SamplerTest
+from policy_gradients.deploy.sampling import END_LOST, SamplerTest
 from policy_gradients.evaluation.evaluate import Row, Subject, judge_texts, load_subject, sample_completions
 from policy_gradients.evaluation.statistics import mean_interval
 from policy_gradients.language.models import best_device, end_token_ids, load_model
@@ -73,13 +73,14 @@ def evaluate_server(
         asked = {"temperature": config.temperature, "top_p": 1.0, **(fields or {})}
         ask = _Ask(client, subject, route, config.max_new_tokens, asked)
         answers = _all(ask, [*prompts, *[prompts[0]] * ASKS], seed, concurrency)
-        notes = _text_findings(client, subject, prompts[0])
+        counts = _Counts(client, subject.tokenizer, prompts[0])
+        notes = _text_findings(client, subject, prompts[0], counts)
     answers, repeated = answers[:num_prompts], answers[num_prompts:]
     progress("the same in process")
     own = [c for r in sample_completions(subject, rows, 1, seed) for c in decode(subject.tokenizer, r)]
     progress("the server's tokens, scored in process")
     scored = score_answers(subject, prompts, answers)
-    findings = _findings(subject, prompts, answers, scored, ask.route)
+    findings = _findings(prompts, answers, scored, ask.route, counts)
     return {
         "task": subject.task.name, "num_prompts": num_prompts, "seed": seed, "route": ask.route, "fields": asked,
         "server": client.url, "model": client.model,
@@ -89,7 +90,7 @@ def evaluate_server(
         "kl": scored["kl"], "kl_standard_error": scored["kl_standard_error"],
         "pass_rate_bound": None if scored["kl"] is None else min(1.0, math.sqrt(max(scored["kl"], 0.0) / 2)),
         "sampler_gains": scored["test"].gains,
-        "findings": findings + notes,
+        "findings": findings + [note for note in notes if route != "chat" or not note.startswith("sent as a chat")],
     }  # fmt: skip
 
 
@@ -235,33 +236,38 @@ def _rates(subject: Subject, rows: Sequence[Row], completions: Sequence[Completi
 
 
 def _findings(
-    subject: Subject, prompts: Sequence[Sequence[int]], answers: Sequence[Answer], scored: dict[str, Any], route: str
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Answer],
+    scored: dict[str, Any],
+    route: str,
+    counts: "_Counts",
 ) -> list[str]:
     """What is wrong with the server, in words; nothing if it is the policy as far as this many tokens can tell."""
     found = []
-    if wrong := _prompt_finding(subject.tokenizer, prompts, answers, route):
+    if wrong := _prompt_finding(prompts, answers, route, counts):
         found.append(wrong)
     kl = scored["kl"]
-    if kl is not None and kl > DIFFERENT:
-        found.append(
-            f"other weights, or another prompt: KL {kl:.2g} nats a completion from the policy"
-            + (" (few bits a weight?)" if not found else "")
-        )
+    # where weights or prompts differ, a likelihood moves by as much for that reason alone
+    named = scored["test"].named(2 * (kl or 0.0) * len(answers))
+    # a server that never ends scores what it writes instead with log-probs of its own: no slack for those
+    lost = not found and not any(answer.finished for answer in answers) and scored["test"].named() == END_LOST
     if scored["ended_inside"]:
         found.append(
             f"the end token is lost: {scored['ended_inside']} of {len(answers)} completions go on after it "
             "(ignore_eos, or a wrong eos_token_id in the export)"
         )
-    # where weights or prompts differ, a likelihood moves by as much for that reason alone
-    slack = 2 * (kl or 0.0) * len(answers)
-    named = scored["test"].named(slack)
-    if named and not (found and named.startswith("the end token")):
+    elif lost:
+        found.append(f"{END_LOST} (ignore_eos, or a wrong eos_token_id in the export)")
+    elif named:
         found.append(f"the server samples otherwise than the policy; {named}")
+    if kl is not None and kl > DIFFERENT and not lost:
+        why = "" if found else " (few bits a weight?)"
+        found.append(f"other weights, or another prompt: KL {kl:.2g} nats a completion from the policy{why}")
     return found
 
 
 def _prompt_finding(
-    tokenizer: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Answer], route: str
+    prompts: Sequence[Sequence[int]], answers: Sequence[Answer], route: str, counts: "_Counts"
 ) -> str | None:
     more = [
         answer.prompt_tokens - len(prompt)
@@ -272,43 +278,53 @@ def _prompt_finding(
         return None
     if route == "tokens":
         return f"the server reads {more[0]:+d} tokens beside those that it was sent (a BOS of its own?)"
-    return _why_other_tokens(tokenizer, prompts[0], answers[0].prompt_tokens)
+    return counts.why(answers[0].prompt_tokens)
 
 
-def _why_other_tokens(tokenizer: Any, prompt: Sequence[int], read: int | None) -> str | None:
-    """Why a server counts so many tokens in a prompt that has another number."""
-    if read is None or read == len(prompt):
-        return None
-    counted = f"it reads {read} tokens where the policy was trained on {len(prompt)}"
-    text = rendered(tokenizer, prompt)
-    if tokenizer.chat_template:
-        message = message_of(tokenizer, text)
-        twice = tokenizer.encode(in_template(tokenizer, text), add_special_tokens=False)
-        around = len(twice) - len(tokenizer.encode(text, add_special_tokens=False))
-        # cut at other places, the words may count differently: what the template adds tells
-        if around and abs(read - len(prompt) - around) <= max(1, around // 4):
-            return f"the chat template is applied twice: {counted}"
-        if read <= len(tokenizer.encode(message, add_special_tokens=False)):
-            return f"the chat template is missing: {counted}"
-    return f"text is cut into other tokens than the policy's, or a token is added: {counted}; send token ids"
+class _Counts:
+    """Tokens that the server makes of one prompt: as training rendered it, in the template twice, without template."""
+
+    def __init__(self, client: Client, tokenizer: Any, prompt: Sequence[int]):
+        self.prompt, text = list(prompt), rendered(tokenizer, prompt)
+        self.cut = client.tokenize(text)
+
+        def count(text: str) -> int:
+            cut = client.tokenize(text) if self.cut is not None else None
+            return len(cut if cut is not None else tokenizer.encode(text, add_special_tokens=False))
+
+        self.once, self.twice, self.bare = count(text), None, None
+        if tokenizer.chat_template:
+            self.twice, self.bare = count(in_template(tokenizer, text)), count(message_of(tokenizer, text))
+
+    def why(self, read: int | None) -> str | None:
+        """Why a server reads so many tokens; None if they are as many as the policy was trained on."""
+        if read is None or read == len(self.prompt):
+            return None
+        said = f"it reads {read} tokens where the policy was trained on {len(self.prompt)}"
+        if self.twice is not None and read > self.once and abs(read - self.twice) < abs(read - self.once):
+            return f"the chat template is applied twice: {said}"
+        if self.bare is not None and read <= self.bare < self.once:
+            return f"the chat template is missing: {said}"
+        if read == self.once + 1:
+            return f"one token too many is put before the text (a BOS?): {said}"
+        return f"the server cuts text into other tokens than the policy's: {said}; send token ids"
 
 
-def _text_findings(client: Client, subject: Subject, prompt: Sequence[int]) -> list[str]:
+def _text_findings(client: Client, subject: Subject, prompt: Sequence[int], counts: _Counts) -> list[str]:
     """Whether prompts would arrive as they are meant if they were sent as text, or as a chat: asked once each."""
-    tokenizer, found = subject.tokenizer, []
-    text = rendered(tokenizer, prompt)
-    cut = client.tokenize(text)
-    if cut is not None and cut != list(prompt):
+    found = []
+    if counts.cut is not None and counts.cut != list(prompt):
         found.append(
-            f"sent as text: the server cuts the prompt into {len(cut)} other tokens than the policy's {len(prompt)}; "
-            "send token ids"
+            f"sent as text: the server cuts the prompt into {len(counts.cut)} other tokens than the policy's "
+            f"{len(prompt)}; send token ids"
         )
-    if tokenizer.chat_template:
+    if subject.tokenizer.chat_template:
+        message = message_of(subject.tokenizer, rendered(subject.tokenizer, prompt))
         try:
-            answer = client.chat(message_of(tokenizer, text), 1)
+            read = client.chat(message, 1).prompt_tokens
         except DeployError:
             return found
-        wrong = _why_other_tokens(tokenizer, prompt, answer.prompt_tokens)
-        if wrong and not (found and answer.prompt_tokens == len(cut or [])):
+        wrong = counts.why(read)
+        if wrong and not (found and read == counts.once):
             found.append(f"sent as a chat: {wrong}")
     return found
