@@ -6,8 +6,9 @@ import pytest
 pytest.importorskip("httpx")
 
 from policy_gradients.deploy.client import Client, Refused, TooSlow, Unreachable, base_url, parse_answer, parse_counters
-from policy_gradients.deploy.loadtest import Load, Timing, cache_share, load_test, percentile, summary
+from policy_gradients.deploy.loadtest import Load, Timing, cache_share, load_test, summary
 from policy_gradients.deploy.needs import DeployError, need
+from policy_gradients.evaluation.load_statistics import percentile
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from policy_gradients.deploy.sampling import END_LOST, SamplerTest, min_p, top_k, top_p
-from policy_gradients.deploy.served import k3
+from policy_gradients.evaluation.load_statistics import k3
 
 ROWS, WORDS, END = 600, 30, [3]
 

@@ -136,7 +136,7 @@ def test_a_port_that_is_taken_is_named(gguf):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(DeployError, match="cannot be used .* choose another one with --port"):
+        with pytest.raises(DeployError, match=r"cannot be used .* choose another one with --port"):
             start_server(gguf, options=ServerOptions(port=other.getsockname()[1]))
 
 
@@ -144,7 +144,7 @@ def test_a_server_that_dies_at_start_says_its_last_words(tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF and nothing else")
     begun = set(psutil.Process().children(recursive=True))
-    with pytest.raises(DeployError, match="ended while it started.*it said last: "):
+    with pytest.raises(DeployError, match=r"ended while it started.*it said last: "):
         start_server(broken, options=ServerOptions(port=0))
     assert not set(psutil.Process().children(recursive=True)) - begun
 

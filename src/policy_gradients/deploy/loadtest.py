@@ -11,6 +11,7 @@ from typing import Any
 
 from policy_gradients.deploy.client import BACKOFF, Client, Refused, TooSlow, Unreachable
 from policy_gradients.deploy.needs import DeployError
+from policy_gradients.evaluation.load_statistics import cached_share, percentile
 from policy_gradients.language.text import shipped_articles
 
 PREFIXES = ("unshared", "shared")
@@ -246,12 +247,6 @@ def _why_stopped(timings: Sequence[Timing], asked: int) -> str | None:
     return None
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of all values do not exceed (nearest rank); NaN of nothing."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
-
-
 def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
     """The numbers of one level; times in milliseconds, of the requests that were answered.
 
@@ -290,8 +285,10 @@ def cache_share(timings: Sequence[Timing], before: dict[str, float], after: dict
     """
     for cached, (other, is_all) in _COUNTERS.items():
         if cached in after and other in after:
-            hits, rest = (after[name] - before.get(name, 0.0) for name in (cached, other))
-            total = rest if is_all else hits + rest
-            return {"share": hits / total if total else 0.0, "tokens": hits, "from": "counters"}
+            first, last = ({"cached": c.get(cached, 0.0), "computed": c.get(other, 0.0)} for c in (before, after))
+            for reading in (first, last) if is_all else ():
+                reading["computed"] -= reading["cached"]
+            hits = last["cached"] - first["cached"]
+            return {"share": cached_share(first, last), "tokens": hits, "from": "counters"}
     hits, total = sum(t.cached_tokens for t in timings), sum(t.prompt_tokens for t in timings)
     return {"share": hits / total if total else None, "tokens": hits, "from": "answers"}

@@ -14,6 +14,7 @@ from policy_gradients.deploy.client import Answer, Client, Refused
 from policy_gradients.deploy.needs import DeployError
 from policy_gradients.deploy.sampling import END_LOST, SamplerTest
 from policy_gradients.evaluation.evaluate import Row, Subject, judge_texts, load_subject, sample_completions
+from policy_gradients.evaluation.load_statistics import server_divergence
 from policy_gradients.evaluation.statistics import mean_interval
 from policy_gradients.language.models import best_device, end_token_ids, load_model
 from policy_gradients.language.rewards import Completion, decode
@@ -209,18 +210,12 @@ def score_answers(subject: Subject, prompts: Sequence[Sequence[int]], answers: S
         tokens += len(ids)
         if answer.log_probs is not None and answer.token_ids is not None and len(answer.log_probs) == len(ids):
             own = logits.double().log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1).cpu()
-            divergences.append(k3(own, torch.tensor(answer.log_probs, dtype=torch.double)).sum().item())
+            divergences.append(server_divergence(own, torch.tensor(answer.log_probs, dtype=torch.double)).item())
     kl, error = mean_interval(divergences) if divergences else (None, None)
     return {
         "kl": kl, "kl_standard_error": error, "test": test, "argmax_share": greedy / max(tokens, 1), "tokens": tokens,
         "ended_inside": inside, "told": len(divergences),
     }  # fmt: skip
-
-
-def k3(log_probs: Tensor, served_log_probs: Tensor) -> Tensor:
-    """Schulman's estimate of KL(served ‖ policy) from the served model's samples, one value a token: r - 1 - ln r."""
-    log_ratio = log_probs - served_log_probs
-    return log_ratio.exp() - 1 - log_ratio
 
 
 def next_logits(model: PreTrainedModel, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
