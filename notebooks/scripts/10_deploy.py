@@ -405,8 +405,9 @@ print("still running:", server.alive())
 # %% [markdown]
 # ## 9. On a GPU: vLLM
 #
-# With vLLM an older recipe, "load the folder with `--quantization bitsandbytes`", is out of date: since vLLM 0.28 that lives
-# in a plug-in (`vllm-bnb-plugin`), and on a plain folder it means **4** bits. 8 bits need a folder that was rounded before,
+# The course's [source page](../docs/bibliography.md#the-source-page) quantises to 8 bits with bitsandbytes and serves with vLLM on an
+# A10. Read today, the page's recipe is out of date: since vLLM 0.28 bitsandbytes lives in a plug-in (`vllm-bnb-plugin`), and
+# `--quantization bitsandbytes` on a plain folder means **4** bits. 8 bits need a folder that was rounded before,
 # which is what `--format bnb8` writes. vLLM wants an environment of its own.
 #
 # | GPU | command |
@@ -449,8 +450,8 @@ progress()
 # ## Onward
 #
 # A server is a policy of its own until it was compared. Its log-probs show what rounding did to the weights, its tokens
-# show its sampler, and a count of prompt tokens shows what it read. Latency is a distribution and a queue: percentiles, and
-# Little's law.
+# show its sampler, and a count of prompt tokens shows what it read. Latency is a distribution and a queue, so percentiles
+# and Little's law describe it, and prompts that were sent before do not.
 #
 # Not shown: a server that is updated while it serves, and a policy that goes on learning from what it is asked.
 #

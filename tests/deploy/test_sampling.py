@@ -4,7 +4,7 @@ import torch
 from policy_gradients.deploy.sampling import END_LOST, SamplerTest, min_p, top_k, top_p
 from policy_gradients.evaluation.load_statistics import k3
 
-ROWS, WORDS, END = 600, 30, [3]
+ROWS, WORDS, END = 3000, 30, [3]
 
 
 def found(setting, temperature=1.0):

@@ -254,6 +254,9 @@ def parse_answer(answer: Any, seconds: float, url: str) -> Answer:
     ids, log_probs = _tokens(choice)
     usage = answer.get("usage") or {}
     details = usage.get("prompt_tokens_details") or {}
+    # llama.cpp is silent about tokens that are pieces of a character: what follows would be scored behind other tokens
+    if ids is not None and usage.get("completion_tokens", len(ids)) != len(ids):
+        ids = log_probs = None
     return Answer(
         text, reason == "stop", ids, log_probs, usage.get("prompt_tokens"), details.get("cached_tokens"), seconds
     )

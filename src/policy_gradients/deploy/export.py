@@ -195,13 +195,25 @@ def served_difference(file: Path, model: PreTrainedModel, tokenizer: Any) -> flo
     differences = [0.0]
     with start_server(file, "llamacpp", ServerOptions(port=0, parallel=1)) as server, Client(server.url) as client:
         for ids in _probe_ids(tokenizer):
-            body = {"prompt": ids, "max_tokens": 1, "logprobs": TOP}
-            [said] = client.post_or_get("/v1/completions", body)["choices"][0]["logprobs"]["content"]
+            said = _next_token(client, ids)
+            if said is None:
+                continue
             with torch.no_grad():
                 row = torch.tensor([ids], device=model.device)
                 own = model(row).logits[0, -1].double().log_softmax(-1)
             differences += [abs(own[token["id"]].item() - token["logprob"]) for token in said["top_logprobs"]]
     return max(differences)
+
+
+def _next_token(client: Client, ids: list[int]) -> dict[str, Any] | None:
+    """The likeliest tokens after a prompt, with log-probs; None where every draw was a piece of a character, of which
+    llama.cpp tells nothing."""
+    for seed in range(20):
+        body = {"prompt": ids, "max_tokens": 1, "logprobs": TOP, "seed": seed}
+        told = client.post_or_get("/v1/completions", body)["choices"][0].get("logprobs") or {}
+        if told.get("content"):
+            return told["content"][0]
+    return None
 
 
 def model_of(source: str | Path) -> str:

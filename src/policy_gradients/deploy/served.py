@@ -196,9 +196,12 @@ def score_answers(subject: Subject, prompts: Sequence[Sequence[int]], answers: S
     ends = end_token_ids(subject.model, subject.tokenizer)
     test, divergences = SamplerTest(subject.config.temperature, ends), []
     greedy = tokens = inside = 0
+    told = any(answer.token_ids is not None for answer in answers)
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = answer.token_ids
-        if ids is None:  # the server does not tell: the text, cut again
+        if ids is None and told:
+            continue
+        if ids is None:  # the server never tells: the text, cut again
             ids = subject.tokenizer.encode(answer.text, add_special_tokens=False) + ends[-1:] * answer.finished
         if not ids:
             continue
