@@ -41,15 +41,18 @@
 from importlib.util import find_spec
 
 if find_spec("policy_gradients") is None:
-    get_ipython().run_line_magic(
-        "pip", "install -q 'policy-gradients[deploy] @ git+https://github.com/OWNER/policy-gradients'"
-    )  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
 
 # %%
 from policy_gradients.course.diagram import five_steps
 from policy_gradients.course.display import show
 
 show(five_steps("10_deploy"))
+
+# %%
+if find_spec("xllamacpp") is None:  # the extra `deploy` brings these
+    pip = get_ipython().run_line_magic  # noqa: F821
+    pip("pip", "install -q xllamacpp gguf bitsandbytes")
 
 # %%
 import math

@@ -61,7 +61,7 @@ def test_an_end_token_that_is_lost_is_named(run_folder, server):
     subject = subject_of(run_folder)
     head = subject.model.get_output_embeddings()  # as many ends as a trained policy has: the server has fewer
     end, forward = subject.tokenizer.eos_token_id, head.forward
-    head.forward = lambda x: forward(x) + 4 * torch.nn.functional.one_hot(torch.tensor(end), head.out_features)
+    head.forward = lambda x: forward(x) + 7 * torch.nn.functional.one_hot(torch.tensor(end), head.out_features)
     report = evaluate_server(subject, server.url, num_prompts=12, fields={"ignore_eos": True})
     assert any(finding.startswith("the end token is lost") for finding in report["findings"])
 
