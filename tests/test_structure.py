@@ -17,6 +17,7 @@ ROOMS = {
     "language": {"estimators"},
     "training": {"language", "estimators"},
     "evaluation": {"training", "language", "estimators", "oracle", "worlds"},
+    "deploy": {"evaluation", "training", "language", "estimators"},
     "course": {"evaluation", "training", "language", "estimators", "oracle", "worlds"},
 }
 # `cli` and `__main__` stand in front of all rooms: they may import everything, and no room may import them.

@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from policy_gradients.cli_deploy import add_deploy_parsers, add_server_options, evaluate_served
 from policy_gradients.errors import guarded
 
 MARK = {True: "✓", False: "✗"}
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _sample_parser(commands)
     _benchmark_parser(commands)
     _pretrain_parser(commands)
+    add_deploy_parsers(commands)
     for each in (parser, *commands.choices.values()):
         each.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
@@ -209,10 +211,13 @@ def _evaluate_parser(commands: Any) -> None:
     evaluate.add_argument("--rule", help="evaluate another rule than the run's, such as 'length=50&digits%%3=0'")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the whole report")
     _add_task_options(evaluate)
+    add_server_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
+    if parsed.server:
+        return evaluate_served(parsed)
     from policy_gradients.course.figures import before_after, save
     from policy_gradients.evaluation.deliver import check_file, deliver, takes_files
     from policy_gradients.evaluation.evaluate import evaluate_run, without_nan, write_card, write_report

@@ -802,3 +802,60 @@ def masked_mean(loss, mask):
 def masked_mean(loss, mask):
     weights = mask / mask.sum()
     return torch.einsum("nt,nt->", weights, loss)
+
+
+# 10
+def percentile(times, share):
+    return sorted(times)[max(1, math.ceil(share * len(times))) - 1]
+
+
+def percentile(times, share):
+    return min(t for t in times if sum(other <= t for other in times) >= share * len(times))
+
+
+def percentile(times, share):
+    return torch.quantile(
+        torch.tensor(times, dtype=torch.double), max(math.ceil(share * len(times)) - 1, 0) / max(len(times) - 1, 1)
+    ).item()
+
+
+def expected_latency(clients, per_second):
+    return 1000 * clients / per_second
+
+
+def expected_latency(clients, per_second):
+    return clients / (per_second / 1000)
+
+
+def expected_latency(clients, per_second):
+    seconds = clients / per_second
+    return seconds * 1e3
+
+
+def server_divergence(policy, served):
+    return ((policy - served).exp() - 1 - (policy - served)).sum()
+
+
+def server_divergence(policy, served):
+    return (torch.expm1(policy - served) + served - policy).sum()
+
+
+def server_divergence(policy, served):
+    return sum(math.exp(p - s) - 1 - (p - s) for p, s in zip(policy.tolist(), served.tolist(), strict=True))
+
+
+def cache_share(before, after):
+    cached, computed = (after[name] - before[name] for name in ("cached", "computed"))
+    return cached / (cached + computed) if cached + computed > 0 else 0.0
+
+
+def cache_share(before, after):
+    total = sum(after.values()) - sum(before.values())
+    return (after["cached"] - before["cached"]) / total if total else 0.0
+
+
+def cache_share(before, after):
+    try:
+        return 1 - (after["computed"] - before["computed"]) / (sum(after.values()) - sum(before.values()))
+    except ZeroDivisionError:
+        return 0.0
