@@ -37,6 +37,14 @@ def no_reading_by_others(monkeypatch):
     monkeypatch.setattr("policy_gradients.training.run_folder.check_export", lambda *_: None)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Whoever runs the tests in the background of a shell has it ignored, and so have their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def config(micro_folder):
     return make_config(model=str(micro_folder), **SETTINGS)
