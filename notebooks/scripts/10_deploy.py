@@ -64,7 +64,7 @@ import torch
 
 from policy_gradients.course.display import Table
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
-from policy_gradients.course.predict import predict
+from policy_gradients.course.predictions import ask
 
 PROMPTS = 60  # held-out prompts of every comparison below
 
@@ -178,13 +178,7 @@ print(served_table(report).partition(f"{server.url}\n")[2])
 # passing included, by at most $\sqrt{k/2}$. A small KL is a guarantee. An equal pass rate guarantees nothing.
 
 # %%
-predict(
-    "10: four bits",
-    "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",
-    "KL to the policy",
-    options=["the pass rate", "distinct completions", "KL to the policy"],
-    because="A pass rate of sixty prompts has an interval of several per cent; KL is read off every token.",
-)
+ask("10: four bits")
 
 # %%
 reports = {"f32": report}
@@ -225,13 +219,7 @@ Table(["served", "MB", "strict pass rate", "KL, nats a completion", "moves a rat
 # sets temperature and top_p to 1 still gets the other two, unless the file says otherwise. Ours does.
 
 # %%
-predict(
-    "10: a greedy server",
-    "A server that always takes the likeliest token is asked for sixty completions of sixty prompts. What happens to the pass rate?",
-    "nothing that one would notice",
-    options=["it falls to zero", "nothing that one would notice", "it falls by half"],
-    because="Each prompt still has its own likeliest completion, and that was trained to pass. Ask one prompt twice.",
-)
+ask("10: a greedy server")
 
 # %%
 wrong = {"as exported": {}, "greedy": {"temperature": 0}, "min_p 0.05": {"min_p": 0.05}, "no end": {"ignore_eos": True}}
@@ -318,13 +306,7 @@ expected_latency = check(expected_latency)
 # solution(expected_latency)
 
 # %%
-predict(
-    "10: sixteen clients",
-    "The server writes four completions at a time. With 16 clients in place of 4, and the same throughput, latency becomes …",
-    "four times as long",
-    options=["the same", "twice as long", "four times as long", "sixteen times as long"],
-    because="Inside = rate × time. Four times as many are inside, and the rate stands still: they wait in line.",
-)
+ask("10: sixteen clients")
 
 # %%
 rows = []

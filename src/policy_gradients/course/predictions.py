@@ -666,4 +666,27 @@ ASKED = {
         ),
         because="The number never varied in training, so nothing could teach the policy to read it.",
     ),
+    # 10
+    "10: four bits": Asked(
+        "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",
+        "KL to the policy",
+        options=["the pass rate", "distinct completions", "KL to the policy"],
+        because="A pass rate of sixty prompts has an interval of several per cent; KL is read off every token.",
+    ),
+    "10: a greedy server": Asked(
+        "A server that always takes the likeliest token is asked for sixty completions of sixty prompts. What happens "
+        "to the pass rate?",
+        "nothing that one would notice",
+        options=["it falls to zero", "nothing that one would notice", "it falls by half"],
+        because=(
+            "Each prompt still has its own likeliest completion, and that was trained to pass. Ask one prompt twice."
+        ),
+    ),
+    "10: sixteen clients": Asked(
+        "The server writes four completions at a time. With 16 clients in place of 4, and the same throughput, latency "
+        "becomes …",
+        "four times as long",
+        options=["the same", "twice as long", "four times as long", "sixteen times as long"],
+        because="Inside = rate × time. Four times as many are inside, and the rate stands still: they wait in line.",
+    ),
 }
