@@ -708,7 +708,7 @@ print(f"shipped runs: {names}" if results else "No results folder beside this no
 
 # %%
 for path in results[:1]:
-    show(training_curves(read_metrics(path.with_name("metrics.jsonl"))))
+    show(training_curves(read_metrics(path.with_name("metrics.jsonl")), groups=False))
 
 # %% [markdown]
 # The evaluation takes held-out prompts, one completion each, before and after, with the same decoding.
@@ -824,7 +824,7 @@ Table(["held-out prompts", *["before"][: len(others)], *(f"after, {path.parent.n
 
 # %%
 for path in smollm2[:1]:
-    show(training_curves(read_metrics(path.with_name("metrics.jsonl"))))
+    show(training_curves(read_metrics(path.with_name("metrics.jsonl")), groups=False))
 
 # %%
 rows = (
