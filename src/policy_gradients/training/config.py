@@ -28,7 +28,7 @@ from policy_gradients.training.value_head import CriticKind
 Values = Literal["returns", "transitions"]
 Gate = Literal["length", "reward"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
-MOST_TOKENS = 10**9  # in one step
+MOST_TOKENS = 10**8  # in one step
 MOST_SAMPLED = 10**8  # in one evaluation
 FAST = 10_000  # tokens a second that a fast machine samples from a small model
 
