@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from policy_gradients.deploy.needs import DeployError, need
@@ -51,9 +52,14 @@ class Client:
         # llama.cpp closes connections that the client would keep: each request opens its own
         limits = self._httpx.Limits(max_keepalive_connections=0)
         self._client = self._httpx.Client(timeout=timeout, limits=limits, trust_env=False)
-        self.models = self._models()
+        try:
+            self.models = self._models()
+        except Refused:
+            if model is None:  # transformers cannot list a model that lies in a folder, but serves it
+                raise
+            self.models = []
         self.model = model or (self.models[0] if self.models else "")
-        if self.models and self.model not in self.models:
+        if self.models and self.model not in self.models and not Path(self.model).is_dir():
             raise DeployError(
                 f"{self.url} serves {', '.join(self.models[:5])}, not {self.model!r}; choose with --model"
             )
