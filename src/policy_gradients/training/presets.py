@@ -117,7 +117,7 @@ _PAGE: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": _TINY,
-    # the plain sparse run: the strict rule from the first step on, to see that nothing happens
+    # the plain sparse run, the strict rule from the first step on: a long wait, and then collapse
     "tiny-sparse": {**_TINY_GRPO, "curriculum": False, "partial_credit": False},
     "tiny-grpo": _TINY_GRPO,
     "smollm2": _SMOLLM2,
