@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from functools import cached_property, singledispatch
 from typing import Protocol, runtime_checkable
 
 import regex
@@ -273,15 +273,16 @@ class AllOf:
 
     @property
     def num_states(self) -> int:
-        return math.prod(part.num_states for part in self._stateful())
+        return math.prod(part.num_states for part in self._stateful)
 
     def state(self, text: str) -> int:
-        return self._pack([part.state(text) for part in self._stateful()])
+        return self._pack([part.state(text) for part in self._stateful])
 
     def join(self, first: int, second: int) -> int:
         pairs = zip(self._unpack(first), self._unpack(second), strict=True)
-        return self._pack([part.join(*pair) for part, pair in zip(self._stateful(), pairs, strict=True)])
+        return self._pack([part.join(*pair) for part, pair in zip(self._stateful, pairs, strict=True)])
 
+    @cached_property  # a table asks some thousand times, and to look at a protocol takes long
     def _stateful(self) -> tuple["StatefulRule", ...]:
         for part in self.parts:
             require_states(part)
@@ -289,13 +290,13 @@ class AllOf:
 
     def _pack(self, states: list[int]) -> int:
         packed = 0
-        for part, state in zip(self._stateful(), states, strict=True):
+        for part, state in zip(self._stateful, states, strict=True):
             packed = packed * part.num_states + state
         return packed
 
     def _unpack(self, packed: int) -> list[int]:
         states = []
-        for part in reversed(self._stateful()):
+        for part in reversed(self._stateful):
             packed, state = divmod(packed, part.num_states)
             states.append(state)
         return states[::-1]
