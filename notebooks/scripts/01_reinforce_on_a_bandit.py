@@ -259,7 +259,7 @@ Table(["presses n", "error / ‖∇J‖", "cosine, median", "length / ‖∇J‖
 
 # %% [markdown]
 # Four times. The slope is −½: the variance of a mean of n is 1/n of one, and the error is its square root.
-# That law asks nothing of the world. A machine that pays *normal* amounts, with much noise, obeys it too:
+# All that the law asks of the world is a finite variance. A machine that pays *normal* amounts, with much noise, obeys it too:
 
 # %%
 noisy = gaussian_bandit([0.0, 0.5, 1.0], std=2.0)
@@ -751,8 +751,8 @@ progress()
 # A reward needs no slope: multiply the score by it, and the mean is ∇J. For several steps the dynamics and the past drop out,
 # and γᵗ stays. One estimate is mostly noise, and its error falls as 1/√n.
 #
-# Not shown: what to do about the noise, other than to pay for it; here ten cookies for everybody were enough to spoil
-# everything.
+# Not shown: what to do about the noise, other than to pay for it; ten cookies more for everybody, and one press was 246 times
+# as noisy.
 #
 # Next: [02 · Why does adding 10 to every reward break REINFORCE, and what mends it?](02_baselines.ipynb), 55 min to read
 # and 78 min of exercises.

@@ -376,7 +376,7 @@ show(bias_and_variance(exactly, oracle.gradient))
 #
 # Compare *leave one out* with *constant, J*: 4.36 against 3.33. It has to guess J from three presses, and the guess
 # is noisy. Its variance is that of a reward over n − 1, so the price falls as the batch of n presses grows: with four about a
-# third more than for the true J, with sixteen about a fifteenth. That is what a group buys in GRPO.
+# third more than for the true J, with sixteen about a sixteenth. That is what a group buys in GRPO.
 #
 # And the learned value? A critic that learns one number by gradient descent on ½(b − r)² moves by `rate` (r − b).
 # In a world of one state that *is* the running mean. Section 5 has more states.
@@ -579,7 +579,7 @@ show(curves(lams, noise, title="Noise of one episode", xlabel="λ", ylabel="stan
 # The exact critic has no bias at any λ. A wrong one is *unbiased* at λ = 1 only; and even there it is not harmless: read the
 # right end of the second picture, where the noise is two and a half times as large without a critic as with a good one.
 # Towards λ = 0 the noise falls for all.
-# (It falls most for the exact critic: at λ = 0 its δ holds the luck of a single step.)
+# (It is lowest for the exact critic: at λ = 0 its δ holds the luck of a single step, and no error.)
 # The error of a batch of n episodes holds both: √(bias² + variance/n).
 
 # %%
@@ -685,8 +685,9 @@ show(
 )
 
 # %% [markdown]
-# Without a trace the news of the exit walks back about one place an episode; with one, the first walk out already tells all
-# places. So both traces are ahead after ten episodes. Later λ = 1 falls behind: it carries the whole walk's luck. (All three at the
+# Without a trace the news of the exit walks back one or two places an episode (a learner that paces to and fro carries it farther
+# than a straight walk would), and is three or four episodes on its way; with one, the first walk out already tells all places.
+# Both traces are ahead after ten episodes. Later λ = 1 falls behind: it carries the whole walk's luck. (All three at the
 # same two rates, which nobody tuned; with others the order may change.) What the online form pays for being quick: δ is judged by a
 # critic that is still learning, so each step is biased.
 
@@ -748,7 +749,7 @@ show(learning_curves(runs))
 
 # %% [markdown]
 # All three learn. TD lags, and its seeds lie farthest apart: it trusts a critic that knows nothing yet, so its
-# advantages are quiet, and wrong. Between 0.95 and 1 this easy task sees no difference: both hit the cap of 200, which also means
+# advantages are wrong. (Quiet as well, as the next table shows; but whitening brings them all to one loudness.) Between 0.95 and 1 this easy task sees no difference: both hit the cap of 200, which also means
 # that a mean ± an error would promise more than can be had.
 # For more seeds and updates: `python -m policy_gradients.worlds cartpole actor-critic --seeds 10`.
 #
@@ -795,8 +796,8 @@ Table(["λ", "bias / ‖ḡ‖", "length of the mean / ‖ḡ‖", "its cosine t
 # ## 7. A critic that cannot mislead
 #
 # May a wrong Q be put in place of the true one? In general that is biased, as λ < 1 was.
-# There is one exception: a critic that is linear in the *scores*, f(s, a) = wᵀ∇log π(a|s), fitted by least squares.
-# What such a fit leaves over is orthogonal to the scores, and so to the gradient (Sutton et al. 2000, theorem 2).
+# There is an exception: a critic that is linear in the *scores*, f(s, a) = wᵀ∇log π(a|s), fitted by least squares.
+# What such a fit leaves over is orthogonal to the scores, and so adds nothing to the gradient (Sutton et al. 2000, theorem 2).
 #
 # A corridor of four places; the policy is too small for it, two features only. So no critic of scores can be exact.
 
@@ -873,7 +874,7 @@ baseline_explorer()
 # | the page | what holds, and where you saw it |
 # | --- | --- |
 # | Sutton et al. "proposed" baselines | their paper credits earlier work: Sutton 1984, Dayan 1991, Williams 1992 |
-# | an entropy bonus prevents premature collapse | it prevents certainty; a wrong choice it does not mend (section 1) |
+# | an entropy bonus prevents premature collapse | it prevents certainty; where noise makes the wrong choice, no more learners find the best button (section 1) |
 # | a running average of the batch's returns keeps the estimate unbiased | not if the own return is in it: then it is scaled by 1 − 1/n (section 3) |
 # | b ≈ V lowers the variance | yes; the least variance has weights ‖ψ‖² (section 2) |
 # | with Q_w in place of Q "the update remains a policy gradient" | only with a compatible critic, fitted; else it is biased (sections 5, 7) |

@@ -129,7 +129,7 @@ show(number_map(logit_of_no, rows, places, title="Expected gradient of the logit
 # %% [markdown]
 # REINFORCE is exact: the whole gradient lies on token 1, five tokens before the reward.
 # The page's reading is zero *everywhere*. It would never learn anything.
-# The last token does get a number each time.
+# The last token does get a number each time that the judge pays.
 # That number has nothing to do with it, and averages to 0.
 #
 # Why: the reward is late, the **return** is not. With r only at the end, $G_t = \gamma^{T-1-t}R$ for *every* t.
