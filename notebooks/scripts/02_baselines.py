@@ -302,7 +302,8 @@ rates = (0.05, 0.1, 0.3)
 summary(race({f"rate {rate:g}": {"advantages_of": running(rate), "extra": 10} for rate in rates}))
 
 # %% [markdown]
-# A slow one still loses learners, while the baseline is on its way. One that moves fast loses none.
+# A slow one still loses learners, while the baseline is on its way. One that moves fast loses none here, and hardly any with other
+# seeds.
 
 # %% [markdown]
 # **Exercise: The mean of the others** (★, 5 min). Each press of a batch is held against all the *other* ones.

@@ -263,7 +263,7 @@ show(curves(torch.arange(1, 41), answers, title=title, **axes, ylim=(0.2, 1.02))
 # %% [markdown]
 # With shared weights, 64 tokens hurt: the noise of 63 bystanders shakes the very logits that matter.
 # A seed that drifts to a wrong certainty never sees a reward again, and stays there.
-# Those who get there are not all late: the quickest quarter even gains by its luck, and the median is what it was. But the slow are
+# Those who get there are not all late: the quickest quarter even gains by its luck, and the median is no later. But the slow are
 # slower, and more are still on their way at the end. Noise does not slow all down evenly. It spreads them, and ruins a few.
 # With logits of their own, bystanders wander off alone, and do no harm.
 #

@@ -610,7 +610,7 @@ print("ratios within 1 ± 0.2 after one pass:", {f"σ = {std}": f"{share:.0%}" f
 #
 # Read the table by rows. On day one, σ = 1, the clip does what it is there for: twenty passes go less far with it. In the last row
 # it does not. One pass alone, from noise, throws most days out by tens of δ, and few ratios are left within 1 ± 0.2;
-# from there the clipped passes mostly end *farther* off than the free ones (whose worst days are worse still). A clip silences
+# from there the clipped passes mostly end *farther* off than the free ones (the worst days are bad either way). A clip silences
 # single throws that have moved the wanted way; it says nothing about where the others then carry the policy, and it never pulls
 # back. So it is not a brake that one can rely on, and no trust region. The column on the right says 0.01 in every row, give or
 # take what 200 throws know of F.
