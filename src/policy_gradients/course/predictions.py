@@ -202,9 +202,9 @@ ASKED = {
     ),
     "02: the news walks back": Asked(
         "Without a trace (λ = 0), how many episodes does it take until the first of six places hears of the exit?",
-        6.0,
+        4.0,
         within=1,
-        because="About one place an episode.",
+        because="One or two places an episode: pacing to and fro carries it farther.",
     ),
     "02: λ on the cart pole": Asked(
         "Which learns slowest?",
@@ -224,7 +224,7 @@ ASKED = {
             "that without a baseline",
             "that of the group's mean",
         ),
-        because="The bias of the group's mean shrinks as the group grows: it is 1/G.",
+        because="The bias of the group's mean shrinks as the group grows: it is 1/n.",
     ),
     # 03
     "03: six places": Asked(
@@ -235,7 +235,7 @@ ASKED = {
             "the last alone",
             "all six",
         ),
-        because="Under the page's reading, only the last has one.",
+        because="Under the page's reading only the last would count, and here it decides nothing: none would have one.",
     ),
     "03: the first token stands out": Asked(
         "How many sentences until the others' estimates are below a fifth of token 1's?",
@@ -250,7 +250,7 @@ ASKED = {
     "03: a thousand tokens": Asked(
         "Extend the line to 1000 tokens. How many sentences for noise as large as the signal?",
         within=500,
-        because="One sentence more for each token, about three times.",
+        because="About three sentences more for each token.",
     ),
     "03: rewards spread evenly": Asked(
         "Is REINFORCE with reward-to-go on these rewards still unbiased?",
@@ -259,7 +259,7 @@ ASKED = {
             "yes",
             "no",
         ),
-        because="The last token's return is its own share alone, and yet it decides about all of R.",
+        because="The last token's return is its own share alone, and yet what it does decides about more of R than that.",
     ),
     "03: a critic at λ = 0": Asked(
         "With the critic at λ = 0, which words get any credit?",
@@ -671,11 +671,11 @@ ASKED = {
         "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",
         "KL to the policy",
         options=["the pass rate", "distinct completions", "KL to the policy"],
-        because="A pass rate of sixty prompts has an interval of several per cent; KL is read off every token.",
+        because="A pass rate of sixty prompts has an interval of ten points and more; KL is read off every token.",
     ),
     "10: a greedy server": Asked(
-        "A server that always takes the likeliest token is asked for sixty completions of sixty prompts. What happens "
-        "to the pass rate?",
+        "A server that always takes the likeliest token is asked for one completion of each of many prompts. What "
+        "happens to the pass rate?",
         "nothing that one would notice",
         options=["it falls to zero", "nothing that one would notice", "it falls by half"],
         because=(

@@ -152,8 +152,8 @@ def _write_bnb8(model: PreTrainedModel, tokenizer: Any, folder: Path, temperatur
 def load_bnb8(folder: Path) -> PreTrainedModel:
     """The model of a `bnb8` folder.
 
-    `load_model` refuses it, and rightly: bitsandbytes rounds the activations of a batch together, so that a log-prob
-    depends on what else is in the batch.
+    `load_model` refuses it, and rightly: bitsandbytes leaves out of its rounding whatever features are large in any
+    row of a batch, so that a log-prob depends on what else is in the batch.
     """
     with quietly():
         need("bitsandbytes", "a folder in 8 bits")

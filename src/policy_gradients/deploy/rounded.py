@@ -18,8 +18,8 @@ from policy_gradients.training.batches import prompt_indices
 def evaluate_bnb8(folder: Path, policy: str | Path | Subject, num_prompts: int = 100, seed: int = 1) -> dict[str, Any]:
     """One completion of each held-out prompt by the rounded model, and its divergence from the policy on the way.
 
-    The rounded model reads each sequence by itself: bitsandbytes rounds what is in one batch together, so that its
-    log-probs depend on the company.
+    The rounded model reads each sequence by itself: which features bitsandbytes leaves out of its rounding depends
+    on all rows of a batch, and so would the log-probs.
 
     Args:
         folder: a `bnb8` export.
