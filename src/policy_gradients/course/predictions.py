@@ -235,7 +235,7 @@ ASKED = {
             "the last alone",
             "all six",
         ),
-        because="Under the page's reading only the last would count, and here it decides nothing: none would have one.",
+        because="By the page only the last would count, and here it decides nothing: none would have one.",
     ),
     "03: the first token stands out": Asked(
         "How many sentences until the others' estimates are below a fifth of token 1's?",
