@@ -1059,7 +1059,7 @@ Table(header, rows)
 # %% [markdown]
 # The first column is the area under the curve, which says how fast a run was; intervals are 95 %, from three seeds (and
 # Student's knows of no bound at 1).
-# Three seeds make wide intervals, and where they overlap, the runs decide nothing. Differences of the same seed are
+# Three seeds make wide intervals, and where they overlap, they leave it open. Differences of the same seed are
 # sharper: the same prompts and the same random numbers. The peak is what a process needed beyond its libraries, once.
 
 
@@ -1120,9 +1120,9 @@ Table(["", "GRPO's mean reward less its own, same seeds", "CPU time of a step", 
 # | DAPO [6] | group mean | group std | `token` | token, wider upwards | none; redraws silent groups |
 # | GSPO [9] | group mean | group std | `sequence` | text, very narrow | – |
 # | PPO [7] | learned V, GAE | often batch std | `token` | token, symmetric | k₁ in the reward |
-# | this course's default | leave one out | – | `constant` | one update, no clip | exact, with its cost to go |
+# | the library's default (presets differ) | leave one out | – | `constant` | one update, no clip | exact, with its cost to go |
 #
-# With one update a batch, RLOO and the last row follow E[R] − β KL exactly, up to a scale (enumerated in
+# With one update a batch, RLOO and the last row follow E[R] − β KL exactly, in the mean and up to a scale (enumerated in
 # `tests/training/test_gradient.py`). Dr. GRPO follows E[R], times 1 − 1/G. Whatever divides by a group's std or by a
 # length follows something else, on purpose. Know what.
 #

@@ -513,7 +513,7 @@ ASKED = {
             "the same",
             "worse",
         ),
-        because="They come from a sharper policy. The entropy falls towards zero.",
+        because="They come from a sharper policy. Here its entropy falls towards zero.",
     ),
     "lab: padding": Asked(
         "No mask in the trainer. What will the KL to the reference show at step 1?",
@@ -603,14 +603,14 @@ ASKED = {
         because="And the policy can drift all the same: Adam makes full-sized steps of whatever is left.",
     ),
     "06: credit by state": Asked(
-        "Same prompts, completions and curriculum. The strict rate after as many steps, beside the run above?",
+        "Same prompts and curriculum, settings of its own. The strict rate after as many steps, beside the run above?",
         "higher",
         options=(
             "lower",
             "about the same",
             "higher",
         ),
-        because="Every token is paid its own share, and learns from every draw.",
+        because="Every token is paid its own share, and learns from every draw. (And a batch is used twice.)",
     ),
     "06: without training": Asked(
         "Decoding by the chances of states: how many of a hundred answers of the untouched model will pass?",
