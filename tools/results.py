@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from policy_gradients.course.methods import markdown, reports
-from policy_gradients.evaluation.statistics import largest_shape_share
+from policy_gradients.evaluation.statistics import largest_opening_share, largest_shape_share
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
@@ -30,14 +30,21 @@ def seeds(folder: Path) -> str:
     for number, report in enumerate(found):
         steps = len((folder / f"seed-{number}" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
         rows.append(_row(f"seed {number}", report["tuned"], report, steps))
-    header = f"{found[0]['num_prompts']} held-out prompts", "strict [95 %]", "distinct", "commonest shape", "KL, nats"
+    header = (
+        f"{found[0]['num_prompts']} held-out prompts",
+        "strict [95 %]",
+        "distinct",
+        "one shape",
+        "one beginning",
+        "KL, nats",
+    )
     return table([*header, "KL / floor [95 %]", "perplexity", "NLL a token by the reference", "steps"], rows)
 
 
 def _row(name: str, side: dict[str, Any], report: dict[str, Any], steps: int | None) -> list[str]:
     low, high = side["pass_rate_interval"]
     which = "before" if steps is None else "after"
-    shape = largest_shape_share([row[which]["text"] for row in report["completions"]])
+    texts = [row[which]["text"] for row in report["completions"]]
     over = f"{report['kl_over_floor']:.1f}"
     if "kl_over_floor_interval" in report:
         over += " [{:.1f}, {:.1f}]".format(*report["kl_over_floor_interval"])
@@ -45,7 +52,8 @@ def _row(name: str, side: dict[str, Any], report: dict[str, Any], steps: int | N
         name,
         f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
         f"{side['distinct_completions']}",
-        f"{shape:.0%}",
+        f"{largest_shape_share(texts):.0%}",
+        f"{largest_opening_share(texts):.0%}",
         f"{abs(side['kl_to_reference']):.1f}",
         "–" if steps is None else over,
         f"{side['heldout_perplexity']:.1f}",
@@ -67,6 +75,7 @@ def blocks(results: Path) -> dict[str, str]:
         "methods": markdown(results),
         "tiny": f"{seeds(results / 'tiny')}\n\n{chance(results / 'tiny')}",
         "grpo": seeds(results / "tiny-grpo"),
+        "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
         "texts": "\n".join(f"    {text!r}" for text in _texts(results)),
     }

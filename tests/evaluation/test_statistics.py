@@ -13,6 +13,7 @@ from policy_gradients.evaluation.statistics import (
     distinct_ngrams,
     kl_floor,
     largest_cluster_share,
+    largest_opening_share,
     optimal_frontier,
     paired_difference,
     wilson_interval,
@@ -311,3 +312,11 @@ def test_diversity_refuses(measure):
         measure("one string is not a list of texts")
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         measure(["a"], 0)
+
+
+def test_what_a_policy_says_to_everybody():
+    texts = ["In the 21st century", "In the 21st cent", "In the 20th", "A bridge"]
+    assert largest_opening_share(texts) == 0.5
+    assert largest_opening_share(texts, 6) == 0.75
+    with pytest.raises(ValueError, match="got 0 texts"):
+        largest_opening_share([])

@@ -20,7 +20,7 @@ TRAINED = (
 )
 DECODED = (
     ("untouched", "the reference, untouched", "nothing", "–"),
-    ("rejection", "draw until it passes", "nothing is trained", "one bit a draw, and 1/p draws an answer"),
+    ("rejection", "draw until it passes", "nothing is trained", "one bit a draw, 1/p draws an answer or more"),
     ("mask", "decoding under a mask", "nothing is trained", "the automaton: what can still be met"),
     ("chances", "decoding by the chances of states", "nothing is trained", "the automaton, and a table of its moves"),
 )  # fmt: skip
@@ -56,7 +56,10 @@ def method_rows(results: Path) -> list[list[str]]:
     if (results / WITHOUT).exists():
         report = json.loads((results / WITHOUT).read_text(encoding="utf-8"))
         for name, *words in (way for way in DECODED if report[way[0]]):  # no rejection where nothing passed
-            rows.append([*words, "–", *_numbers([report[name]], [report[name]], report["num_prompts"]), "+0.0%"])
+            numbers = _numbers([report[name]], [report[name]], report["num_prompts"])
+            if name == "rejection":  # of the mean chance to pass; where it differs between prompts, both lie higher
+                numbers[2:] = [f"≥ {number}" for number in numbers[2:]]
+            rows.append([*words, "–", *numbers, "+0.0%"])
     for name, *words in TRAINED:
         if found := reports(results / name):
             numbers = _numbers([report["tuned"] for report in found], found, found[0]["num_prompts"])

@@ -259,7 +259,7 @@ ASKED = {
             "yes",
             "no",
         ),
-        because="The last token's return is its own share alone, and yet what it does decides about more of R than that.",
+        because="The last token's return is its own share alone, and yet its choice moves more of R than that.",
     ),
     "03: a critic at λ = 0": Asked(
         "With the critic at λ = 0, which words get any credit?",

@@ -247,3 +247,14 @@ def largest_shape_share(texts: Sequence[str]) -> float:
     if not texts:
         raise ValueError("there are no texts")
     return Counter(text_shape(text) for text in texts).most_common(1)[0][1] / len(texts)
+
+
+def largest_opening_share(texts: Sequence[str], characters: int = 10) -> float:
+    """Share of the texts that begin with the commonest first characters: what a policy says to everybody.
+
+    Raises:
+        ValueError: there are no texts, or characters below 1.
+    """
+    if not texts or characters < 1:
+        raise ValueError(f"need a text and a character at least, got {len(texts)} texts and {characters} characters")
+    return Counter(text[:characters] for text in texts).most_common(1)[0][1] / len(texts)
