@@ -8,8 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -169,48 +167,6 @@ def test_stopped_at_random_moments_by_any_signal_a_run_goes_on_exactly(config, t
         if status != 0:
             assert main(command(config, folder, (folder / "config.json").exists())) == 0
         for each in (folder, tmp_path / "whole"):  # which others are kept depends on where it was stopped
-            for old in each.glob("checkpoint-00000[1-8]"):
-                shutil.rmtree(old)
-        assert_same(tmp_path / "whole", folder)
-    print("stopped", stopped)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills process groups")
-def test_two_processes_stopped_at_random_moments_go_on_exactly(config, tmp_path):
-    def launch(folder):
-        line = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node",
-            "2",
-            "-m",
-            "policy_gradients",
-        ]
-        line += command(config, folder, (folder / "config.json").exists())
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(line, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
-
-    start = time.perf_counter()
-    assert launch(tmp_path / "whole").wait() == 0
-    longest, draw, stopped = time.perf_counter() - start, random.Random(1), 0
-    while stopped < max(1, STOPS // 4):
-        folder = tmp_path / f"stopped-{stopped}"
-        for _ in range(8):
-            process, number = launch(folder), draw.choice(SIGNALS)
-            time.sleep(draw.uniform(0.4 * longest, longest))
-            os.killpg(process.pid, number)
-            process.communicate()
-            if process.returncode == 0:
-                break
-            stopped += 1
-        if process.returncode != 0:
-            process = launch(folder)
-            said = process.communicate()[1]
-            assert process.returncode == 0, said[-3000:]
-        for each in (folder, tmp_path / "whole"):
             for old in each.glob("checkpoint-00000[1-8]"):
                 shutil.rmtree(old)
         assert_same(tmp_path / "whole", folder)
