@@ -162,7 +162,13 @@ def test_what_is_no_account_is_refused_and_nothing_is_written(copy, name):
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize("nb", ["", "05_grpo_from_scratch", "notebooks/05_grpo_from_scratch.ipynb"])
 def test_make_learn_opens_a_notebook_that_there_is(nb):
-    said = subprocess.run(["make", "-n", "learn", f"NB={nb}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["make", "--no-print-directory", "-n", "learn", f"NB={nb}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     opened = said.stdout.splitlines()[-1].split()
     assert opened[0].endswith("/jupyter") and opened[1] == "lab"
     notebook = opened[2].partition("=/lab/tree/")[2]
