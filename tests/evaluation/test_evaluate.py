@@ -120,3 +120,16 @@ def test_bad_input(run_folder, tmp_path):
     (tmp_path / "config.json").write_text((run_folder / "config.json").read_text())
     with pytest.raises(ModelError, match="no trained model yet"):
         evaluate_run(tmp_path)
+
+
+def test_a_report_skips_the_prompts_that_settings_were_chosen_by():
+    """The same order, other rows, and random numbers of their own."""
+    rows = [{"excerpt": str(i)} for i in range(30)]
+    first, draws = evaluate.report_rows(rows, 10, 0, 1)
+    later, other_draws = evaluate.report_rows(rows, 20, 10, 1)
+    assert sorted(int(row["excerpt"]) for row in first + later) == list(range(30))
+    assert draws == 1 and other_draws != draws
+    assert evaluate.report_rows(rows, 30, 0, 1)[0] == first + later
+    for bad in ((0, 0), (31, 0), (20, 11), (20, -1)):
+        with pytest.raises(ValueError, match=r"must lie in \["):
+            evaluate.report_rows(rows, *bad, 1)

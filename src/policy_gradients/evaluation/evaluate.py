@@ -106,27 +106,18 @@ def evaluate_run(
     check_number("seed", seed, int, {"least": 0, "most": 2**31 - 1})
     check_number("reference_samples", reference_samples, int, {"least": 1})
     tuned = load_subject(Path(directory), rule, task)
-    heldout = tuned.task.heldout
-    if not 1 <= num_prompts <= len(heldout):
-        raise ValueError(f"num_prompts must lie in [1, {len(heldout)}], the held-out rows; got {num_prompts}")
-    if not 0 <= skip_prompts <= len(heldout) - num_prompts:
-        raise ValueError(
-            f"skip_prompts must lie in [0, {len(heldout) - num_prompts}]: there are {len(heldout)} held-out rows, and "
-            f"num_prompts is {num_prompts}; got {skip_prompts}"
-        )
+    picked, draws = report_rows(tuned.task.heldout, num_prompts, skip_prompts, seed)
     require_affordable("reference_samples", reference_samples, tuned.config.max_new_tokens, MOST_SAMPLED)
     model, tokenizer = load_model(tuned.config.model, longest=longest_read(tuned.config))
     reference = Subject(model.to(best_device()), tokenizer, tuned.task, tuned.config)
-    picked = [heldout[i] for i in prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)[skip_prompts:]]
-    drawn_with = seed + 10_000 * skip_prompts
     device = best_device().type
     with torch.autocast(device, DTYPES.get(precision), enabled=precision != "no"):
         progress("reference policy")
-        before, told_before = evaluate_policy(reference, reference.model, picked, drawn_with, perplexity_texts)
+        before, told_before = evaluate_policy(reference, reference.model, picked, draws, perplexity_texts)
         progress("tuned policy")
-        after, told_after = evaluate_policy(tuned, reference.model, picked, drawn_with, perplexity_texts)
+        after, told_after = evaluate_policy(tuned, reference.model, picked, draws, perplexity_texts)
         progress(f"chance of the reference to pass, from {reference_samples} samples")
-        passed, drawn = reference_pass_count(reference, picked, reference_samples, drawn_with)
+        passed, drawn = reference_pass_count(reference, picked, reference_samples, draws)
     interval = wilson_interval(passed, drawn)
     floor = kl_floor(after["pass_rate"], passed / drawn if passed else interval[1])
     outcomes = [[int(told["passed"]) for told in side] for side in (told_before, told_after)]
@@ -157,6 +148,23 @@ def evaluate_run(
             for row, b, a in zip(picked, told_before, told_after, strict=True)
         ],
     }
+
+
+def report_rows(heldout: Sequence[Row], num_prompts: int, skip_prompts: int, seed: int) -> tuple[list[Row], int]:
+    """The rows of a report, in the seed's order after those that it skips, and the seed of its samples.
+
+    Raises:
+        ValueError: there are not so many held-out rows.
+    """
+    if not 1 <= num_prompts <= len(heldout):
+        raise ValueError(f"num_prompts must lie in [1, {len(heldout)}], the held-out rows; got {num_prompts}")
+    if not 0 <= skip_prompts <= len(heldout) - num_prompts:
+        raise ValueError(
+            f"skip_prompts must lie in [0, {len(heldout) - num_prompts}]: there are {len(heldout)} held-out rows, and "
+            f"num_prompts is {num_prompts}; got {skip_prompts}"
+        )
+    order = prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)
+    return [heldout[i] for i in order[skip_prompts:]], seed + 10_000 * skip_prompts
 
 
 def sample_run(directory: str | Path, prompt: str, n: int = 8, seed: int = 0) -> list[dict[str, Any]]:

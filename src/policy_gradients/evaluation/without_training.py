@@ -16,6 +16,7 @@ from policy_gradients.evaluation.evaluate import (
     Subject,
     judge_texts,
     reference_pass_count,
+    report_rows,
     sample_completions,
     write_report,
 )
@@ -26,7 +27,6 @@ from policy_gradients.language.models import best_device, end_token_ids, load_mo
 from policy_gradients.language.rewards import decode, rule_reward
 from policy_gradients.language.rollout import LogitsProcessor
 from policy_gradients.language.scoring import CompletionScorer
-from policy_gradients.training.batches import prompt_indices
 from policy_gradients.training.presets import PRESETS, preset
 from policy_gradients.training.sources import make_task
 
@@ -88,11 +88,7 @@ def without_training(
     config = preset(name)
     model, tokenizer = load_model(config.model)
     reference = Subject(model.to(best_device()), tokenizer, make_task(config), config)
-    heldout = reference.task.heldout
-    if not 1 <= num_prompts <= len(heldout) - skip_prompts:
-        raise ValueError(f"num_prompts must lie in [1, {len(heldout) - skip_prompts}], got {num_prompts}")
-    rows = [heldout[i] for i in prompt_indices(len(heldout), skip_prompts + num_prompts, 0, seed)[skip_prompts:]]
-    draws = seed + 10_000 * skip_prompts
+    rows, draws = report_rows(reference.task.heldout, num_prompts, skip_prompts, seed)
     ways: dict[str, LogitsProcessor | None] = {"untouched": None}
     ways |= steerings(reference, reference.task.rows[:counted_rows], seed)
     passed, drawn = reference_pass_count(reference, rows, reference_samples, draws)

@@ -58,8 +58,7 @@ _LARGER: dict[str, Any] = {
 
 # Tokens are whole words here, and two of 20,000 samples of the reference pass: nothing to average. So values come from
 # the chances of what was not drawn, too, and the policy is fitted to all that is good. Two prompts a step: time goes
-# into completions. The price on what happens to prompts is small: at three times as much the policy finds fewer texts
-# (73 distinct of 100), at thirty times as much it has not learnt the rule in 75 steps.
+# into completions. The price on what happens to prompts is small: larger ones cost variety, and then the rule.
 _SMOLLM2: dict[str, Any] = {
     **_LARGER,
     "model": "smollm2",

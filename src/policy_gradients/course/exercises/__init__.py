@@ -12,8 +12,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import policy_gradients.course.exercises.kept as kept
 from policy_gradients.course.display import Table
-from policy_gradients.course.exercises import kept
 from policy_gradients.course.exercises.declare import Exercise, all_exercises, exercises_of, find
 from policy_gradients.course.exercises.grade import grade
 from policy_gradients.course.exercises.page import card

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policy_gradients.course.exercises import entries
+import policy_gradients.course.exercises.entries as entries
 
 Function = Callable[..., Any]
 Case = tuple[Any, ...]
