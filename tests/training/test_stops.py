@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -171,3 +173,47 @@ def test_stopped_at_random_moments_by_any_signal_a_run_goes_on_exactly(config, t
                 shutil.rmtree(old)
         assert_same(tmp_path / "whole", folder)
     print("stopped", stopped)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL")
+def test_two_processes_stopped_at_random_moments_go_on_exactly(config, tmp_path):
+    """torchrun hands SIGTERM and SIGINT on to its workers; one that is killed leaves them behind, so all are killed."""
+    psutil = pytest.importorskip("psutil")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "policy_gradients"]
+
+    def launch(folder):
+        line = [sys.executable, *launcher, *command(config, folder, (folder / "config.json").exists())]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (tmp_path / "said.txt").open("w") as said:  # a pipe would be held open by whoever is left
+            return subprocess.Popen(line, env=environment, stdout=said, stderr=said)
+
+    def stop(process, number):
+        family = [process, *psutil.Process(process.pid).children(recursive=True)]
+        for each in family if number == signal.SIGKILL else [process]:
+            each.send_signal(number)
+
+    def ended(process):
+        try:
+            return process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            stop(process, signal.SIGKILL)
+            pytest.fail(f"does not end: {(tmp_path / 'said.txt').read_text()[-3000:]}")
+
+    start = time.perf_counter()
+    assert ended(launch(tmp_path / "whole")) == 0
+    longest, draw = time.perf_counter() - start, random.Random(1)
+    folder = tmp_path / "stopped"
+    for number in SIGNALS:
+        process = launch(folder)
+        time.sleep(draw.uniform(0.4 * longest, 0.8 * longest))
+        if process.poll() is None:
+            stop(process, number)
+        if ended(process) == 0:
+            break
+    else:
+        assert ended(launch(folder)) == 0, (tmp_path / "said.txt").read_text()[-3000:]
+    for each in (folder, tmp_path / "whole"):
+        for old in each.glob("checkpoint-00000[1-8]"):
+            shutil.rmtree(old)
+    assert_same(tmp_path / "whole", folder)
