@@ -85,31 +85,10 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils.logging import disable_progress_bar
 
-from policy_gradients.course.display import MARK, Table, gallery, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
-from policy_gradients.course.figures import NAMES, PARTS, before_after, reward_against_kl, training_curves
-from policy_gradients.course.live import LivePlot
-from policy_gradients.course.methods import HEADER as METHODS
-from policy_gradients.course.methods import method_rows
-from policy_gradients.course.widgets.completions import completion_browser
-from policy_gradients.estimators.advantages import zero_variance_share
-from policy_gradients.estimators.log_probs import expected_value, kl_divergence
-from policy_gradients.estimators.projection import projection_divergence, soft_target
-from policy_gradients.evaluation.evaluate import Subject, load_subject, sample_completions
-from policy_gradients.evaluation.statistics import largest_shape_share
-from policy_gradients.language.checker_states import CheckerStates
-from policy_gradients.language.models import best_device, end_token_ids, load_model, num_parameters
-from policy_gradients.language.prompts import prompt_ids
-from policy_gradients.language.rewards import Completion, decode, partial_reward, passes, rule_reward
-from policy_gradients.language.rules import parse_rule, partial_credit, with_tolerance
-from policy_gradients.language.scoring import CompletionScorer
-from policy_gradients.language.text import shipped_excerpts
-from policy_gradients.oracle.aliasing import credit_gradients
-from policy_gradients.training.alarms import ringing
-from policy_gradients.training.config import flat_of
-from policy_gradients.training.loop import train
+from policy_gradients.language.rewards import Completion, passes
+from policy_gradients.language.rules import parse_rule, partial_credit
 from policy_gradients.training.presets import preset
-from policy_gradients.training.run_folder import read_metrics
 from policy_gradients.training.sources import make_task
 
 disable_progress_bar()  # of loading a model, which takes a second here
@@ -163,6 +142,8 @@ print(*(f"{json.dumps(c.text, ensure_ascii=False)}{'' if c.finished else ', cut 
 ask("06: strings made to fool the checker", sum(passes(sixty_four, case) for case in cases))
 
 # %%
+from policy_gradients.course.display import gallery
+
 print("yours and the library's agree:", [checker(case) == passes(sixty_four, case) for case in cases])
 gallery([replace(task, rule=sixty_four).marked({}, case) for case in cases])
 
@@ -182,6 +163,11 @@ gallery([replace(task, rule=sixty_four).marked({}, case) for case in cases])
 # the larger models it is a word, or a part of one.
 
 # %%
+from policy_gradients.language.models import load_model, num_parameters
+from policy_gradients.language.prompts import prompt_ids
+from policy_gradients.language.rewards import decode
+from policy_gradients.language.text import shipped_excerpts
+
 model, tokenizer = load_model(config.model)
 excerpts = shipped_excerpts("train")
 prompt = prompt_ids(tokenizer, rule, excerpts[1000], config.max_prompt_tokens)
@@ -220,6 +206,9 @@ for temperature in (0.5, 1.0, 2.0):
 # answers, each to another prompt, with every check marked.
 
 # %%
+from policy_gradients.evaluation.evaluate import Subject, sample_completions
+from policy_gradients.language.models import best_device
+
 G = config.num_generations
 untouched = Subject(model.to(best_device()), tokenizer, task, config)
 rollouts = list(sample_completions(untouched, task.rows[::200][: 256 // G], G, seed=0))
@@ -248,6 +237,8 @@ end_mask = check(end_mask)
 # solution(end_mask)
 
 # %%
+from policy_gradients.language.models import end_token_ids
+
 ids = rollouts[0].completion_ids
 chosen = end_mask(ids, torch.tensor(end_token_ids(model, tokenizer), device=ids.device))
 print(f"{chosen.mean():.0%} of {chosen.numel():,} places hold a token that the policy chose")
@@ -259,6 +250,10 @@ print("as the sampler has it:", torch.equal(chosen, rollouts[0].mask.float()))
 
 
 # %%
+from policy_gradients.language.rewards import rule_reward
+from policy_gradients.language.rules import with_tolerance
+
+
 def rewards_within(tolerance, reward=rule_reward):
     """The rewards of the completions above under a widened length, shape (prompts, G)."""
     earned = reward(with_tolerance(rule, tolerance))(completions)
@@ -290,6 +285,8 @@ leave_one_out = check(leave_one_out)
 # solution(leave_one_out)
 
 # %%
+from policy_gradients.language.rewards import partial_reward
+
 for name, reward in (("all or nothing", rule_reward), ("partial credit", partial_reward)):
     rewards = rewards_within(config.curriculum.start_tolerance, reward)
     print(f"{name}, advantages of the first group:", leave_one_out(rewards)[0, :6].numpy().round(2), "…")
@@ -319,6 +316,9 @@ print(f"G = {G}:", {p: f"{carries(p):.1%}" for p in (0.001, 0.01, 0.1, 0.5, 0.9)
 # differences can only make *more* groups uniform than the average p suggests (Jensen). Formula and count:
 
 # %%
+from policy_gradients.course.display import Table
+from policy_gradients.estimators.advantages import zero_variance_share
+
 rows = []
 for tolerance in (0, 2, 4, 8, 16):
     rewards, partial = rewards_within(tolerance), rewards_within(tolerance, partial_reward)
@@ -368,6 +368,10 @@ runs = run_directory(ON_DRIVE)
 
 
 # %%
+from policy_gradients.course.live import LivePlot
+from policy_gradients.training.loop import train
+
+
 def watched(config, folder, **more):
     """Train with a live board; the run's folder."""
     with LivePlot(*BOARD, total=config.max_steps) as live:
@@ -387,6 +391,10 @@ sparse = watched(preset(GRPO, **plain, curriculum=False, partial_credit=False, m
 
 
 # %%
+from policy_gradients.training.alarms import ringing
+from policy_gradients.training.run_folder import read_metrics
+
+
 def mean(folder, key, last=0):
     """Mean of a metric over the last steps of a run, or over all of them."""
     values = [row[key] for row in read_metrics(folder / "metrics.jsonl")][-last:]
@@ -503,6 +511,9 @@ grpo = watched(preset(GRPO, **plain, max_steps=STEPS, final_learning_rate=1.0), 
 
 
 # %%
+from policy_gradients.course.figures import NAMES
+
+
 def side_by_side(**folders):
     """The last steps of several runs, metric by metric."""
     keys = ("zero_variance_share", "strict_rate", "train_reward", "tolerance", "length_rate", "digit_rate", "kl")
@@ -529,6 +540,8 @@ side_by_side(sparse=sparse, curriculum=grpo)
 # any text that leads there.
 
 # %%
+from policy_gradients.language.checker_states import CheckerStates
+
 states = CheckerStates(rule, tokenizer, model.config.vocab_size, end_token_ids(model, tokenizer))
 text = "In 1917 it was"
 steps = states.before_tokens(torch.tensor([tokenizer.encode(text)]))[0].tolist()
@@ -553,6 +566,8 @@ print(
 # enumerated, and ∇J taken exactly. Three tokens go on ("a", "bb" and "3"), one ends; the logits at each prefix are random.
 
 # %%
+from policy_gradients.oracle.aliasing import credit_gradients
+
 rule_of_three = parse_rule("length=3&digits%3=0")
 adds = ["a", "bb", "3"]
 after = torch.tensor(
@@ -583,6 +598,8 @@ Table(
 # one line, `expected_value`.
 
 # %%
+from policy_gradients.estimators.log_probs import expected_value
+
 value = expected_value(torch.tensor([0.9, 0.1]).log(), torch.tensor([0.0, 1.0]))
 print(f"a good token that is drawn once in ten: expected value {value:.2f}, and it gets its gradient at every draw")
 
@@ -590,6 +607,8 @@ print(f"a good token that is drawn once in ten: expected value {value:.2f}, and 
 ask("06: credit by state")
 
 # %%
+from policy_gradients.training.config import flat_of
+
 ours, theirs = flat_of(config), flat_of(preset(GRPO, **plain))
 differ = [name for name in sorted(ours | theirs) if ours.get(name, "–") != theirs.get(name, "–")]
 Table(
@@ -650,6 +669,9 @@ to_go = check(to_go)
 # solution(to_go)
 
 # %%
+from policy_gradients.evaluation.evaluate import load_subject
+from policy_gradients.language.scoring import CompletionScorer
+
 subject = load_subject(tuned)
 rollout = next(sample_completions(subject, task.rows[:4], 8, seed=1))
 with torch.no_grad():
@@ -664,6 +686,8 @@ print("nats still to come after token", {t: round(rest[t].item(), 2) for t in ra
 # step. That is what GRPO pays for having no critic: G completions a prompt.
 
 # %%
+from policy_gradients.course.figures import PARTS
+
 total = sum(mean(tuned, f"seconds_{part}") for part in PARTS)
 rows = [[part, mean(tuned, f"seconds_{part}"), f"{mean(tuned, f'seconds_{part}') / total:.0%}"] for part in PARTS]
 Table(["part of a step", "seconds", "share"], rows)
@@ -736,6 +760,9 @@ names = ", ".join(path.parent.name for path in results)
 print(f"shipped runs: {names}" if results else "No results folder beside this notebook: run `make run` in a checkout.")
 
 # %%
+from policy_gradients.course.display import show
+from policy_gradients.course.figures import training_curves
+
 for path in results[:1]:
     show(training_curves(read_metrics(path.with_name("metrics.jsonl")), groups=False))
 
@@ -750,6 +777,8 @@ rows = [[key, reports[0]["reference"][key], *(side[key] for side in sides)] for 
 Table(["held-out prompts", *["before"][: len(sides)], *(f"after, {path.parent.name}" for path in results)], rows)
 
 # %%
+from policy_gradients.course.figures import before_after
+
 for report in reports[:1]:
     show(before_after(report))
 
@@ -757,6 +786,8 @@ for report in reports[:1]:
 # One picture of rates, then the texts themselves: leaf through all of them, or through those that fail.
 
 # %%
+from policy_gradients.course.widgets.completions import completion_browser
+
 completion_browser(reports[0]["completions"]) if reports else None
 
 # %% [markdown]
@@ -765,6 +796,8 @@ completion_browser(reports[0]["completions"]) if reports else None
 # that. The figure shows this frontier and where the seeds ended.
 
 # %%
+from policy_gradients.course.figures import reward_against_kl
+
 points = [
     {"label": path.parent.name, "kl": side["kl_to_reference"], "distinct": side["distinct_completions"]}
     | {"pass_rate": side["pass_rate"], "interval": side["pass_rate_interval"]}
@@ -790,7 +823,17 @@ for report in reports[:1]:
 ask("06: without training")
 
 # %%
+from policy_gradients.course.methods import HEADER as METHODS
+from policy_gradients.course.methods import method_rows
+
 Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "These runs are those of the tier `tiny`."
+
+# %%
+from policy_gradients.course.methods import method_points
+
+for report in reports[:1] if PRESET == "tiny" else []:
+    p, p_interval = report["reference_pass_rate"], report["reference_pass_rate_interval"]
+    show(reward_against_kl(method_points(Path("..", "results")), p, p_interval))
 
 # %% [markdown]
 # Read the rows without training first. The mask always passes, and is further from the model than need be: it lets the
@@ -833,6 +876,9 @@ Table(METHODS, method_rows(Path("..", "results"))) if PRESET == "tiny" else "The
 ask("06: the lost answer")
 
 # %%
+from policy_gradients.estimators.log_probs import kl_divergence
+from policy_gradients.estimators.projection import projection_divergence, soft_target
+
 logits = torch.tensor([1000.0, 1.0]).log().requires_grad_()
 log_pi, log_ref, good, beta = logits.log_softmax(-1), torch.tensor([0.5, 0.5]).log(), torch.ones(2), 0.05
 objectives = {
@@ -860,6 +906,8 @@ for path in smollm2[:1]:
     show(training_curves(read_metrics(path.with_name("metrics.jsonl")), groups=False))
 
 # %%
+from policy_gradients.course.display import MARK
+
 rows = (
     [
         [row["before"]["text"][:60], row["after"]["text"], MARK[row["after"]["passed"]]]
@@ -887,6 +935,8 @@ Table(["before", "after", "passes"], rows)
 # perplexing, although each run paid a price (`prompt_kl_weight`, 0.001 a nat) for what happens to it: what is cheap is sold.
 
 # %%
+from policy_gradients.evaluation.statistics import largest_shape_share
+
 shapes = [
     [largest_shape_share([row[side]["text"] for row in report["completions"]]) for report in others]
     for side in ("before", "after")

@@ -69,22 +69,14 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from policy_gradients.course.display import Table, gallery, show
+from policy_gradients.course.display import show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
-from policy_gradients.course.figures import before_after, reward_against_kl
+from policy_gradients.course.figures import before_after
 from policy_gradients.course.live import LivePlot
-from policy_gradients.evaluation.evaluate import Subject, evaluate_run, load_subject, sample_completions
-from policy_gradients.evaluation.statistics import distinct_completions, distinct_ngrams, largest_cluster_share
-from policy_gradients.language.models import best_device, load_model
-from policy_gradients.language.prompts import prompt_ids
-from policy_gradients.language.rewards import Completion, decode, passes
-from policy_gradients.language.rollout import Rollout, pad_left
-from policy_gradients.language.rules import parse_rule, with_tolerance
-from policy_gradients.language.scoring import CompletionScorer
+from policy_gradients.evaluation.evaluate import evaluate_run
 from policy_gradients.training.config import load_config
 from policy_gradients.training.loop import train
 from policy_gradients.training.presets import preset
-from policy_gradients.training.sources import make_task
 
 disable_progress_bar()  # of loading a model, which takes a second here
 
@@ -146,6 +138,9 @@ wilson = check(wilson)
 
 
 # %%
+from policy_gradients.course.display import Table
+
+
 def naive_interval(successes, trials):
     """Estimate ± 1.96 standard errors; a point at 0 and at n successes."""
     rate = successes / trials
@@ -239,6 +234,10 @@ Table(["", "before", "after"], rows)
 
 
 # %%
+from policy_gradients.language.rewards import Completion, passes
+from policy_gradients.language.rules import parse_rule, with_tolerance
+
+
 def rate_within(tolerance, side):
     """Pass rate of the report's completions under a widened length."""
     rule = with_tolerance(parse_rule(report["rule"]), tolerance)
@@ -270,6 +269,8 @@ texts = {name: [row[side]["text"] for row in report["completions"]] for name, si
 print(*(texts[name][0] for name in texts), sep="\n")
 
 # %%
+from policy_gradients.evaluation.statistics import distinct_completions, distinct_ngrams, largest_cluster_share
+
 strict = parse_rule(config.task.rule)
 passed = {"reference": before["pass_rate"], "tuned": after["pass_rate"]}
 passed |= {name: sum(map(strict.check, written)) / len(written) for name, written in frauds.items()}
@@ -295,6 +296,11 @@ Table(["policy", "strict rate", "distinct of 100", "distinct trigrams", "largest
 # To score given texts, we shape them like a rollout, end token included. The scorer is the one that training uses.
 
 # %%
+from policy_gradients.evaluation.evaluate import Subject
+from policy_gradients.language.models import best_device, load_model
+from policy_gradients.language.prompts import prompt_ids
+from policy_gradients.training.sources import make_task
+
 model, tokenizer = load_model(config.model)
 task = make_task(config)
 reference = Subject(model.to(best_device()), tokenizer, task, config)
@@ -302,6 +308,10 @@ prompts = [prompt_ids(tokenizer, strict, row["excerpt"], config.max_prompt_token
 
 
 # %%
+from policy_gradients.language.rollout import Rollout, pad_left
+from policy_gradients.language.scoring import CompletionScorer
+
+
 @torch.no_grad()
 def reference_nll(written):
     """-ln of the reference's probability of each text as the answer to its prompt, and the tokens in it."""
@@ -380,6 +390,8 @@ Table(["policy", "strict rate", "reference NLL a token", "KL", "least KL", "KL /
 # samples, p of 10,000, on other prompts. The reference stands at KL 0, above p or below it, by luck.)
 
 # %%
+from policy_gradients.course.figures import reward_against_kl
+
 points = [{"label": name, "kl": drift[name], "pass_rate": passed[name]} for name in passed]
 for point in points:
     point["interval"] = wilson(round(100 * point["pass_rate"]), 100)
@@ -403,6 +415,8 @@ Table(["", "before", "after"], rows)
 # No number replaces this. The first ten completions, before and after on the same prompts, with every check marked:
 
 # %%
+from policy_gradients.course.display import gallery
+
 gallery([row["before"] for row in report["completions"][:10]])
 
 # %%
@@ -426,6 +440,9 @@ print("prompt:", row["excerpt"], "before:", row["before"]["text"], "after:", row
 ask("07: an unseen target")
 
 # %%
+from policy_gradients.evaluation.evaluate import load_subject, sample_completions
+from policy_gradients.language.rewards import decode
+
 tuned = load_subject(folder)
 unseen = task.heldout[:40]
 

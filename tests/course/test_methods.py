@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_rows, spread
+from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
 from policy_gradients.training.metrics import read_metrics
 
@@ -39,8 +39,15 @@ def test_every_method_has_its_reports():
     assert all(len(row) == len(HEADER) for row in rows)
 
 
+def test_every_method_but_two_is_on_the_map():
+    """The untouched reference stands at 0; drawing until it passes is a bound."""
+    points = {point["label"]: point for point in method_points(ROOT / "results")}
+    assert points.keys() == {entry[1] for entry in (*DECODED[2:], *TRAINED)}
+    assert all(low <= point["pass_rate"] <= high for point in points.values() for low, high in [point["interval"]])
+
+
 def test_a_method_without_reports_has_no_row(tmp_path):
-    assert method_rows(tmp_path) == []
+    assert method_rows(tmp_path) == method_points(tmp_path) == []
     side = {"pass_rate": 0.5, "kl_to_reference": -1e-9, "distinct_completions": 3}
     report = {"num_prompts": 4, "rejection": None, **dict.fromkeys(("untouched", "mask", "chances"), side)}
     for name in ("untouched", "mask", "chances"):

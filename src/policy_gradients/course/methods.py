@@ -68,6 +68,22 @@ def method_rows(results: Path) -> list[list[str]]:
     return rows
 
 
+def method_points(results: Path) -> list[dict[str, Any]]:
+    """The same on the map of pass rate against KL (`figures.reward_against_kl`), of trained methods the first seed."""
+    sides = {}
+    if (results / WITHOUT).exists():
+        report = json.loads((results / WITHOUT).read_text(encoding="utf-8"))
+        sides = {method: report[name] for name, method, *_ in DECODED if name in ("mask", "chances")}
+    for name, method, *_ in TRAINED:
+        if found := reports(results / name):
+            sides[method] = found[0]["tuned"]
+    return [
+        {"label": method, "kl": side["kl_to_reference"], "pass_rate": side["pass_rate"]}
+        | {"interval": side["pass_rate_interval"], "distinct": side["distinct_completions"]}
+        for method, side in sides.items()
+    ]
+
+
 def _numbers(sides: Sequence[dict[str, Any]], prices: Sequence[dict[str, Any]], num_prompts: int) -> list[str]:
     """Strict, distinct, KL, KL / floor; `sides` say how policies do, `prices` how far from their floors they are."""
     rates = [side["pass_rate"] for side in sides]
