@@ -86,6 +86,32 @@ def test_a_mask_is_always_right_and_further_from_the_model(checker):
     assert kl > -math.log(sum(p.values())) + 0.01
 
 
+class Pieces(Letters):
+    """Tokens of different lengths: the cap on tokens rules texts out that the length would allow."""
+
+    alphabet = ("a", "bb", "3")
+
+
+@pytest.mark.parametrize("way", ["mask", "chances"])
+def test_the_cap_on_tokens_is_part_of_what_can_still_be_met(way):
+    """Of four characters in three tokens and an end, "aa" + "a3" is out of reach: no step may lead there."""
+    rule = parse_rule("length=4&digits%3=0")
+    checker = CheckerStates(rule, Pieces(), 4, [3])
+    accepted = checker.end_rewards(rule_reward(rule))
+    logits = torch.tensor([1.0, -0.5, 0.2, -0.3])
+    pi = logits.softmax(-1)
+    transitions = (pi @ checker.one_hot).expand(checker.num_states, -1)
+    log_h = reachable(checker, accepted, 4) if way == "mask" else chances(checker, accepted, transitions, 4)
+    found = steer(checker, log_h, accepted, logits)
+    texts = {tokens: "".join(Pieces.alphabet[i] for i in tokens) for tokens in found}
+    passing = {tokens for tokens, text in texts.items() if len(text) == 4 and "3" in text}
+    assert sum(found[tokens] for tokens in passing) == pytest.approx(1.0, abs=1e-6)
+    if way == "chances":
+        prior = {tokens: math.prod(pi[i].item() for i in (*tokens, 3)) for tokens in passing}
+        for tokens, p in prior.items():
+            assert found[tokens] == pytest.approx(p / sum(prior.values()), rel=1e-5)
+
+
 def test_what_can_no_longer_be_met_is_known_before_it_is_drawn(checker):
     accepted = checker.end_rewards(rule_reward(parse_rule("length=3&digits%3=0")))
     log_h = reachable(checker, accepted, 4)
@@ -101,8 +127,16 @@ def test_counts_are_asked_for_only_after_there_are_some(checker):
     assert torch.equal(counted(torch.zeros(2, 0, dtype=torch.long), logits), logits)
     rows = counted.estimates()
     torch.testing.assert_close(rows.sum(1), torch.ones(checker.num_states, dtype=torch.float64))
-    mean = (logits.softmax(-1) @ checker.one_hot).mean(0).double()
-    torch.testing.assert_close(rows[checker.start], mean)
+    first = (logits.softmax(-1) @ checker.one_hot).double()
+    torch.testing.assert_close(rows[checker.start], first.mean(0))
+
+    one = torch.zeros(1, 1, dtype=torch.long)  # "a" is written
+    counted(one, torch.tensor([[9.0, 0.0, 0.0, 0.0]]))
+    later = (torch.tensor([9.0, 0.0, 0.0, 0.0]).softmax(-1) @ checker.one_hot).double()
+    everywhere = (first.sum(0) + later) / 3
+    rows = counted.estimates()
+    torch.testing.assert_close(rows[checker.start], (first.sum(0) + everywhere) / 3)
+    torch.testing.assert_close(rows[checker.after[checker.start, checker.kind_of_token[0]]], (later + everywhere) / 2)
 
 
 def test_a_random_model_always_passes_under_either(tokenizer):

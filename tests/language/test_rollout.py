@@ -104,3 +104,27 @@ def test_positions_ignore_left_padding():
 def test_bad_input(any_model, prompts, rows, temperature, message):
     with pytest.raises(ValueError, match=message):
         generate(any_model, prompts, 2, uniforms(rows, 4), END, 0, temperature)
+
+
+def test_a_logits_processor_sees_what_was_written_and_decides_what_is_drawn(any_model):
+    """Its rows are those that are still decoding; the log-probs are those of what it makes."""
+    numbers, seen = uniforms(6, 8), []
+
+    def odd_tokens_alone(completion_ids, logits):
+        seen.append(completion_ids)
+        return logits.masked_fill(torch.arange(logits.shape[-1]) % 2 == 0, -torch.inf)
+
+    rollout = generate(any_model, PROMPTS, 2, numbers, END, 0, logits_processor=odd_tokens_alone)
+    lengths = rollout.mask.sum(1)
+    assert [each.shape[1] for each in seen] == list(range(len(seen)))
+    for t, written in enumerate(seen):
+        assert torch.equal(written, rollout.completion_ids[lengths > t, :t])
+    drawn = rollout.completion_ids[rollout.mask.bool()]
+    assert (drawn % 2 == 1).all() and len(drawn) > 6
+    row, ids = 0, PROMPTS[0]
+    for t in range(int(lengths[row])):
+        logits = any_model(torch.tensor([ids])).logits[0, -1].clone()
+        logits[::2] = -torch.inf
+        token = rollout.completion_ids[row, t].item()
+        assert rollout.log_probs[row, t].item() == pytest.approx(logits.log_softmax(-1)[token].item(), abs=1e-5)
+        ids = [*ids, token]
