@@ -1,3 +1,8 @@
+import os
+
+# For the processes that tests start, too: where several workers share the cores, two threads each wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
