@@ -18,7 +18,8 @@ ROOMS = {
     "training": {"language", "estimators"},
     "evaluation": {"training", "language", "estimators", "oracle", "worlds"},
     "deploy": {"evaluation", "training", "language", "estimators"},
-    "course": {"evaluation", "training", "language", "estimators", "oracle", "worlds"},
+    "studies": {"evaluation", "training", "language", "estimators"},
+    "course": {"studies", "evaluation", "training", "language", "estimators", "oracle", "worlds"},
 }
 # `cli` and `__main__` stand in front of all rooms: they may import everything, and no room may import them.
 FRONT = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from policy_gradients.cli_deploy import add_deploy_parsers, add_server_options, evaluate_served
+from policy_gradients.cli_studies import add_ablate_parser
 from policy_gradients.errors import guarded
 
 MARK = {True: "✓", False: "✗"}
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _sample_parser(commands)
     _benchmark_parser(commands)
     _pretrain_parser(commands)
+    add_ablate_parser(commands)
     add_deploy_parsers(commands)
     for each in (parser, *commands.choices.values()):
         each.add_argument(
