@@ -68,8 +68,9 @@ def curves_figure(study: Study, runs: Runs, columns: Sequence[str]) -> Figure:
     told = []
     for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         ends = _curves(axes, present, column)
-        told.append(f"{axes.get_title()}; last {WINDOW} steps: {', '.join(f'{a} {e:.3g}' for a, e in ends.items())}")
-    figure.set_label("One line an arm. " + ". ".join(told) + ".")
+        listed = ", ".join(f"{arm} {end:.3g}" for arm, end in ends.items())
+        told.append(f"{NAMES.get(column, column)}, mean of the last {WINDOW} steps: {listed}")
+    figure.set_label("Over the steps of training, one line an arm: " + "; ".join(told) + ".")
     return figure
 
 

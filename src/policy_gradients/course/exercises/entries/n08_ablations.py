@@ -21,6 +21,9 @@ def _curves(generator):
     yield [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     yield [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     yield []
+    yield [1.0] * 3
+    yield [1.0] * 4
+    yield [1.0] * 5
     yield (torch.linspace(0, 1, 40) + 0.1 * torch.randn(40, generator=generator)).clamp(0, 1).tolist()
 
 
