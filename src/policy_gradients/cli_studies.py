@@ -30,7 +30,7 @@ def _ablate(parsed: argparse.Namespace) -> int:
     from policy_gradients.course.figures import save
     from policy_gradients.course.study_figures import study_figure
     from policy_gradients.language.files import require_place
-    from policy_gradients.studies.analysis import VERDICT_HEADER, compare, summaries, verdict_rows
+    from policy_gradients.studies.analysis import VERDICT_HEADER, claims, compare, summaries, verdict_rows
     from policy_gradients.studies.runs import read_runs, run_study
     from policy_gradients.studies.study import Metric, load_study, parse_seeds
 
@@ -54,10 +54,12 @@ def _ablate(parsed: argparse.Namespace) -> int:
         raise ValueError(f"{folder} holds no run of the study {study.name} yet")
     metrics = typing.get_args(Metric)
     print(Table(["arm", "seeds", *(name.replace("_", " ") for name in metrics)], summaries(study, runs, metrics)))
-    if all(len(of_arm) < 2 for of_arm in runs.values()):
-        print("two seeds at least are needed to compare arms", file=sys.stderr)
+    try:
+        found = compare(study, runs)
+    except ValueError as error:  # the first runs of a study are worth a table
+        print(error, file=sys.stderr)
         return 0
-    found = compare(study, runs)
-    print(f"\n{Table(VERDICT_HEADER, verdict_rows(found))}")
+    print(f"\n{Table(VERDICT_HEADER, verdict_rows(found))}\n")
+    print(*(each.sentence for each in claims(study, found)), sep="\n")
     print(f"figure: {save(study_figure(study, runs, found), folder / f'{study.name}.png')}", file=sys.stderr)
     return 0

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 import multiprocessing
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -19,7 +21,7 @@ from policy_gradients.studies.study import Study
 from policy_gradients.training.config import TrainConfig, config_from_json, differences, to_json
 from policy_gradients.training.loop import train
 from policy_gradients.training.metrics import read_metrics
-from policy_gradients.training.run_folder import METRICS
+from policy_gradients.training.run_folder import CONFIG, METRICS
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,8 @@ def run_study(
 def run_one(study: Study, arm: str, seed: int, path: Path) -> None:
     """Train and evaluate one run, and keep what the analysis needs of it; a run that was cut goes on."""
     config, working = study.config(arm, seed), path.with_name(WORKING)
-    train(config, working, resume=working.exists(), progress=False)
+    # a folder without a config was left before its first step
+    train(config, working, resume=(working / CONFIG).exists(), progress=False)
     report = evaluate_run(
         working, study.num_prompts, 1000 + seed, study.reference_samples,
         perplexity_texts=study.perplexity_texts, skip_prompts=study.skip_prompts,
@@ -130,13 +133,16 @@ def read_runs(study: Study, folder: Path) -> dict[str, dict[int, dict[str, Any]]
     """Arm → seed → what was kept; only what is there.
 
     Raises:
-        ValueError: a file is damaged, or its run had other settings than the study has now.
+        ValueError: a file is damaged, lies in a folder that is not named after a seed, or its run had other settings
+            than the study has now.
     """
     found: dict[str, dict[int, dict[str, Any]]] = {arm: {} for arm in study.arms}
     for arm in study.arms:
-        paths = {int(path.parent.name.removeprefix("seed-")): path for path in (folder / arm).glob(f"seed-*/{KEPT}")}
-        for seed in sorted(paths):
-            found[arm][seed] = _kept(study, folder, arm, seed)
+        names = [path.parent.name for path in (folder / arm).glob(f"*/{KEPT}")]
+        if stray := [name for name in names if not re.fullmatch(r"seed-(0|[1-9][0-9]{0,9})", name)]:
+            raise ValueError(f"{folder / arm / stray[0]} holds no run of a study: it would be called seed-0, seed-1, …")
+        seeds = sorted(int(name.removeprefix("seed-")) for name in names)
+        found[arm] = {seed: _kept(study, folder, arm, seed) for seed in seeds}
     return found
 
 
@@ -148,11 +154,26 @@ def _kept(study: Study, folder: Path, arm: str, seed: int) -> dict[str, Any]:
     try:
         run = json.loads(read_text(path, 10**7))
         config = config_from_json(run["config"])
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        _require_numbers(run)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no run of a study: {error!r}") from None
     if said := differences(config, study.config(arm, seed)):
         raise ValueError(f"{path} was run with other settings: {said}; choose another --output-dir")
     return run
+
+
+def _require_numbers(run: Mapping[str, Any]) -> None:
+    """What the analysis takes means of; KeyError, TypeError or ValueError if it is not there."""
+    lengths = set()
+    for name in ("strict_rate", "reward_std", "entropy"):
+        lengths.add(len(run["curves"][name]))
+        if not all(math.isfinite(value) for value in run["curves"][name]):
+            raise ValueError(f"{name} holds a number that is not finite")
+    if len(lengths) > 1 or 0 in lengths:
+        raise ValueError(f"its curves have {sorted(lengths)} steps")
+    for name in ("pass_rate", "distinct_completions", "kl_to_reference", "perplexity_increase", "num_prompts"):
+        if not math.isfinite(run["report"][name]):
+            raise ValueError(f"{name} is {run['report'][name]!r}")
 
 
 def _as_they_end(futures: Sequence[Future]) -> Iterator[Future]:

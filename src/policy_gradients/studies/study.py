@@ -1,6 +1,8 @@
 """A study as it is declared: what is asked, what differs between its arms, and what would settle it."""
 
 import dataclasses
+import math
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from policy_gradients.training.presets import PRESETS, preset
 
 SHIPPED = Path(__file__).with_name("data")
 LARGEST = 10**5  # bytes of a declaration
+COUNTS = {"num_prompts": 1, "skip_prompts": 0, "reference_samples": 1, "perplexity_texts": 1}  # the least of each
 
 Metric = Literal[
     "mean_strict_rate", "steps_to_half", "reward_variance", "last_entropy", "pass_rate", "distinct_share", "kl",
@@ -128,12 +131,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     seeds: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal() and len(first + last) < 20):
+        if not (match := re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)):
             raise ValueError(f"seeds are whole numbers, such as 0-9 or 0,2,5-7; got {text!r}")
-        if int(last or first) < int(first) or int(last or first) - int(first) > 10_000:
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first <= 10_000:
             raise ValueError(f"the seeds {part.strip()} are none, or too many")
-        seeds |= set(range(int(first), int(last or first) + 1))
+        seeds |= set(range(first, last + 1))
     return tuple(sorted(seeds))
 
 
@@ -145,6 +148,12 @@ def _study(name: str, found: Any) -> Study:
         raise ValueError("hypotheses must be a list of at least one")
     for each in found["hypotheses"]:
         _require_keys("a hypothesis", each, Hypothesis)
+    for part in ("question", "decision"):
+        if not isinstance(found[part], str) or not found[part].strip():
+            raise ValueError(f"{part} must be a sentence, written before the runs; got {found[part]!r}")
+    for part, least in COUNTS.items():
+        if part in found and (type(found[part]) is not int or found[part] < least):
+            raise ValueError(f"{part} must be a whole number of at least {least}, got {found[part]!r}")
     seeds = {"seeds": parse_seeds(str(found["seeds"]))} if "seeds" in found else {}
     hypotheses = tuple(Hypothesis(**each) for each in found["hypotheses"])
     study = Study(**{**found, **seeds, "name": name, "hypotheses": hypotheses})
@@ -164,6 +173,8 @@ def _study(name: str, found: Any) -> Study:
             raise ValueError(f"the arm {arm}: {error}") from None
     for each in hypotheses:
         _require_known(each, study)
+        if hypotheses.count(each) > 1:
+            raise ValueError(f"the hypothesis {each} is declared twice")
     return study
 
 
@@ -173,7 +184,7 @@ def _require_known(hypothesis: Hypothesis, study: Study) -> None:
             raise ValueError(f"a hypothesis speaks of the arm {arm!r}; known are {', '.join(study.arms)}")
     if hypothesis.metric not in typing.get_args(Metric):
         raise ValueError(f"unknown metric {hypothesis.metric!r}; known are {', '.join(METRICS)}")
-    if not isinstance(hypothesis.smallest, int | float) or not hypothesis.smallest > 0:
+    if not isinstance(hypothesis.smallest, int | float) or not 0 < hypothesis.smallest < math.inf:
         raise ValueError(f"smallest must be above 0, the least difference that matters; got {hypothesis.smallest!r}")
     if hypothesis.arm == hypothesis.against:
         raise ValueError(f"a hypothesis compares {hypothesis.arm!r} with itself")
