@@ -46,4 +46,4 @@ def test_a_stopped_study_begins_no_further_run(micro_folder, tmp_path):
     steps = len(log.read_text(encoding="utf-8").splitlines())
     assert 0 < steps < STEPS
     assert [path.name for path in log.parent.glob("checkpoint-*")] == [f"checkpoint-{steps:06d}"]
-    assert not list(folder.glob("[bc]/*/training/*")), "another run has begun"
+    assert not list(folder.glob("[bc]/*/*")), "another run has begun"
