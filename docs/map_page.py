@@ -49,6 +49,10 @@ BUILT = {
         "Pass rate against KL",
         "an evaluation that tells learning from cheating: intervals, collapse, drift, two frauds",
     ),
+    "08_ablations": (
+        "Left: the strict pass rate of each arm",
+        "a verdict on seven arms: paired runs, exact p-values, a correction for all that was asked",
+    ),
 }
 WIDTH = 230  # CSS pixels
 

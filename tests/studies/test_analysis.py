@@ -240,7 +240,11 @@ def of(hypothesis: Hypothesis, verdict: str, seeds: int = 10) -> Comparison:
         (("holds", "holds"), "holds", "It is better than low and high."),
         (("holds", "undecided"), "undecided", "It is better than low; undecided against high."),
         (("holds", "the reverse holds"), "fails", "It is better than low; worse than high."),
-        (("undecided", "no difference that matters"), "fails", "It is no difference that matters from high; undecided"),
+        (
+            ("undecided", "no difference that matters"),
+            "fails",
+            "It is not different in a way that matters from high; undecided",
+        ),
         (("holds", None), "undecided", "(so far 0 of 10 seeds). It is better than low; undecided against high."),
     ],
 )

@@ -666,6 +666,33 @@ ASKED = {
         ),
         because="The number never varied in training, so nothing could teach the policy to read it.",
     ),
+    # 08
+    "08: from 5 to 95": Asked(
+        "A method takes the pass rate from 5 % to 95 %. By how much has it reduced the variance of the reward?",
+        "not at all",
+        options=(
+            "by nine tenths",
+            "by a half",
+            "not at all",
+        ),
+        because="p(1 − p) is the same at 0.05 and at 0.95. A method that ends at 0 % has reduced it by all there was.",
+    ),
+    "08: twelve tests": Asked(
+        "Twelve independent tests at 5 %, and there is nothing to be found. In which share of such studies does at "
+        "least one test find something? (0 to 1)",
+        0.4596,
+        within=0.1,
+        because="All twelve keep silent with probability 0.95¹².",
+    ),
+    "08: the verdict": Asked(
+        "Which schedule beats all three constant weights, each difference significant after the correction?",
+        options=(
+            "inverse variance",
+            "variance",
+            "inverse variance and variance",
+            "neither",
+        ),
+    ),
     # 10
     "10: four bits": Asked(
         "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",

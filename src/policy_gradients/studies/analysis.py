@@ -252,7 +252,7 @@ def _claim(
         against[known[each].verdict if each in known else "undecided"].append(each.against)
     refuted = against["the reverse holds"] or against["no difference that matters"]
     word = "fails" if refuted else "undecided" if against["undecided"] else "holds"
-    relations = ("better than", "worse than", "no difference that matters from", "undecided against")
+    relations = ("better than", "worse than", "not different in a way that matters from", "undecided against")
     said = [f"{how} {_listed(arms)}" for how, arms in zip(relations, against.values(), strict=True) if arms]
     seeds = min(known[each].seeds if each in known else 0 for each in group)
     early = f" (so far {seeds} of {len(study.seeds)} seeds)" if seeds < len(study.seeds) else ""

@@ -760,6 +760,125 @@ def p_value(gained, lost):
     return sum(c for c in counts if c <= counts[gained] * (1 + 1e-9)) / 2**n
 
 
+# 08
+def steps_to_half(strict_rates):
+    means = [sum(strict_rates[i : i + 5]) / 5 for i in range(len(strict_rates) - 4)]
+    return next((i + 5 for i, mean in enumerate(means) if mean >= 0.5), len(strict_rates) + 1)
+
+
+def steps_to_half(strict_rates):
+    if len(strict_rates) < 5:
+        return len(strict_rates) + 1
+    reached = (torch.tensor(strict_rates, dtype=torch.float64).unfold(0, 5, 1).sum(1) >= 2.5).nonzero()
+    return int(reached[0]) + 5 if len(reached) else len(strict_rates) + 1
+
+
+def steps_to_half(strict_rates):
+    running, step = [], 0
+    for rate in strict_rates:
+        step += 1
+        running = [*running, rate][-5:]
+        if len(running) == 5 and sum(running) >= 2.5:
+            return step
+    return step + 1
+
+
+def sign_flip_p_value(differences):
+    from itertools import product
+
+    found = abs(sum(differences))
+    pairs = product(*[(d, -d) for d in differences])
+    sums = [abs(sum(choice)) for choice in pairs]
+    return sum(total >= found - 1e-12 for total in sums) / len(sums)
+
+
+def sign_flip_p_value(differences):
+    values = torch.tensor(differences, dtype=torch.float64)
+    n = len(values)
+    signs = 1 - 2 * ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1)
+    return ((signs.double() @ values).abs() >= values.sum().abs() - 1e-12).double().mean().item()
+
+
+def sign_flip_p_value(differences):
+    found = abs(sum(differences))
+
+    def ways(rest, total):
+        if not rest:
+            return int(abs(total) >= found - 1e-12)
+        return ways(rest[1:], total + rest[0]) + ways(rest[1:], total - rest[0])
+
+    return ways(differences, 0.0) / 2 ** len(differences)
+
+
+def least_seeds(hypotheses, alpha):
+    n = 1
+    while hypotheses * 2 / 2**n >= alpha:
+        n += 1
+    return n
+
+
+def least_seeds(hypotheses, alpha):
+    return next(n for n in range(1, 100) if 2 * hypotheses < alpha * 2**n)
+
+
+def least_seeds(hypotheses, alpha):
+    def possible(n):
+        return hypotheses / 2 ** (n - 1) < alpha
+
+    n = 50
+    while n > 1 and possible(n - 1):
+        n -= 1
+    return n
+
+
+def holm(p_values):
+    m, corrected, running = len(p_values), list(p_values), 0.0
+    for k, i in enumerate(sorted(range(m), key=lambda i: p_values[i])):
+        running = max(running, (m - k) * p_values[i])
+        corrected[i] = min(1.0, running)
+    return corrected
+
+
+def holm(p_values):
+    p = torch.tensor(p_values, dtype=torch.float64)
+    ordered, places = p.sort()
+    stepped = (ordered * torch.arange(len(p), 0, -1)).cummax(0).values.clamp(max=1)
+    return torch.empty_like(p).scatter(0, places, stepped).tolist()
+
+
+def holm(p_values):
+    left, running, corrected = dict(enumerate(p_values)), 0.0, {}
+    while left:
+        i = min(left, key=left.get)
+        running = max(running, len(left) * left.pop(i))
+        corrected[i] = min(running, 1.0)
+    return [corrected[i] for i in range(len(p_values))]
+
+
+def verdict(difference, interval, corrected, smallest):
+    if corrected < 0.05 and difference > 0:
+        return "holds"
+    if corrected < 0.05:
+        return "the reverse holds"
+    low, high = interval
+    return "no difference that matters" if low > -smallest and high < smallest else "undecided"
+
+
+def verdict(difference, interval, corrected, smallest):
+    if corrected >= 0.05:
+        return "no difference that matters" if all(abs(end) < smallest for end in interval) else "undecided"
+    return ("the reverse holds", "holds")[difference > 0]
+
+
+def verdict(difference, interval, corrected, smallest):
+    words = {1: "holds", -1: "the reverse holds"}
+    significant = corrected < 0.05
+    nothing = max(map(abs, interval)) < smallest
+    if significant:
+        return words[round(math.copysign(1, difference))]
+    return ("undecided", "no difference that matters")[nothing]
+
+
 # The lab
 def token_positions(mask):
     return (mask.cumsum(-1) - 1).clamp(min=0)

@@ -1,0 +1,570 @@
+# ---
+# jupyter:
+#   accelerator: GPU
+#   colab:
+#     gpuType: T4
+#     provenance: []
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08 · Which knob matters?
+#
+# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/policy-gradients/blob/main/notebooks/08_ablations.ipynb)
+#
+# A method has many settings, and papers that say which of them helps. Train twice with another seed, and the curves
+# differ; train twice with another setting, and they differ, too. When is a difference one of the setting? This notebook
+# takes one claim, about the entropy bonus, and shows all that a verdict on it takes.
+#
+# **Afterwards you can**
+#
+# - ask of a claim whether its yardstick could tell success from failure;
+# - declare a study before it is run: arms, seeds, a metric, the smallest difference that matters, a rule;
+# - test paired runs exactly, without assuming a curve, and correct for everything that was asked;
+# - tell "no difference" from "not enough seeds".
+#
+# | | |
+# | --- | --- |
+# | to read and think | 35 min, and 51 min for the five exercises |
+# | to run | under 90 s on one CPU core, no GPU, with the tier `tiny`; the runs of the study are stored |
+# | needs | [notebook 06](06_grpo_on_a_t4.ipynb): GRPO with a checker; [notebook 07](07_evaluation.ipynb): intervals and p-values |
+
+# %%
+# @title Setup: on Colab this installs the course, elsewhere it does nothing
+from importlib.util import find_spec
+
+if find_spec("policy_gradients") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import Table, show
+from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
+from policy_gradients.course.predictions import ask
+
+show(five_steps("08_ablations"))
+
+# %% [markdown]
+# ## 1. A claim, and its yardstick
+#
+# An entropy bonus rewards a policy for staying undecided, so that it goes on trying. How much should it weigh? The page
+# from which this course started (see the [bibliography](../docs/bibliography.md#the-source-page)) puts up a hypothesis.
+# In our words: *a bonus whose weight is scaled dynamically, with the variance of the rewards, beats a constant one where
+# rewards are sparse; the sign of it is a larger reduction of the rewards' variance.* In the page's recipe the weight goes
+# with the *inverse* of the variance, elsewhere on the page it rises *with* it. (The page ascribes this to DeepSeekMath
+# [1]. The word "entropy" does not occur in that paper.)
+#
+# First the yardstick. A reward that is 1 with probability p and 0 otherwise has the variance
+# $E[r^2]-E[r]^2 = p - p^2 = p(1-p)$.
+
+# %%
+ask("08: from 5 to 95")
+
+# %%
+journeys = {
+    "succeeds": (0.05, 0.95),
+    "half-way": (0.05, 0.50),
+    "gives up": (0.05, 0.0),
+    "was good, and fails": (0.95, 0.0),
+}
+rows = []
+for name, (before, after) in journeys.items():
+    first, last = before * (1 - before), after * (1 - after)
+    rows.append([name, f"{before:.0%} to {after:.0%}", first, last, f"{round(1 - last / first, 9) + 0.0:.0%}"])
+Table(["a method that …", "pass rate", "variance before", "after", "reduction of variance"], rows)
+
+# %% [markdown]
+# The method that succeeds reduces the variance by nothing. The ones that end at zero reduce it by all there was. And
+# from 5 % on, each step of progress *raises* the variance until half of the completions pass. A yardstick that reads the
+# same on success and on failure measures neither. So the study below asks for the pass rate, and reports the variance
+# beside it.
+#
+# The same fact is in the bonus itself, as it follows the variance. `entropy_weight` is the library's; the group below has
+# a thousand completions, of which the share p passes.
+
+# %%
+import torch
+
+from policy_gradients.estimators.regularizers import entropy_weight
+
+
+def passing(p, size=1000):
+    """One group of rewards in which the share p passes, (1, size)."""
+    return (torch.arange(size) < round(p * size)).float()[None]
+
+
+rows = []
+for p in (0.0, 0.05, 0.5, 0.95, 1.0):
+    variance = passing(p).var().item()
+    dynamic = [entropy_weight(base, passing(p), s) for base, s in ((0.0008, "inverse_variance"), (0.04, "variance"))]
+    rows.append([f"{p:.0%}", variance, 0.0008 / variance if variance else None, *dynamic])
+Table(["pass rate", "variance", "0.0008 / variance", "the same, capped", "0.04 · variance"], rows)
+
+# %% [markdown]
+# - **Inverse** to the variance, the weight is largest both where nothing passes and where everything does. At the ends
+#   it would be infinite: the cap, ten times the base, is what decides there. A policy that has learnt the rule is pulled
+#   away from it as hard as one that knows nothing.
+# - **In proportion**, it is 0 where nothing passes: exactly where one would want to explore.
+#
+# From rewards of 0 and 1, the variance alone cannot know which end it is at. The arms of the study, drawn:
+
+# %%
+from policy_gradients.course.study_figures import weight_figure
+from policy_gradients.studies.study import load_study
+
+study = load_study("entropy")
+show(weight_figure(study))
+
+# %% [markdown]
+# ## 2. The study, as it was declared
+#
+# A bad yardstick does not make the claim false. Perhaps a dynamic bonus helps all the same. To find out, everything that
+# could be bent afterwards is written down before: which arms, how many seeds, which number, which difference would matter,
+# and what has to come out. This is the file `studies/data/entropy.yaml`, as it was before the first run:
+
+# %%
+print(study.question, study.decision, sep="\n")
+rows = [
+    [arm, ", ".join(f"{key} {value}" for key, value in settings.items()) or "–"] for arm, settings in study.arms.items()
+]
+Table(["arm", "what it has that the others have not"], rows)
+
+# %%
+shared = ", ".join(f"{key} {value}" for key, value in study.settings.items())
+print(f"preset {study.preset}; {shared}\n{len(study.seeds)} seeds, {len(study.hypotheses)} hypotheses")
+Table(["hypothesis", "smallest difference that matters"], [[str(h), h.smallest] for h in study.hypotheses])
+
+# %% [markdown]
+# What is told to the method: **one bit a completion**, from the strict rule, from the first step on. The rule is a short
+# one (a digit, a digit sum divisible by 3, and an end), so that runs are short. The method is plain GRPO, without a
+# price on divergence, without a curriculum and partial credit. Every arm gets the same, but for the bonus. (Advantages
+# are divided by their group's standard deviation, so weights are in its units. A target controller is among the arms as
+# a third kind: it follows the entropy, not the variance.)
+#
+# The number is the mean strict rate over all steps: the area under the curve, so that early learning counts. Another
+# that people like is the time until half of the completions pass. It has a trap.
+
+# %% [markdown]
+# **Exercise: Steps to one half** (★, 8 min). What of a run that never gets there?
+
+
+# %%
+def steps_to_half(strict_rates):
+    """First step (from 1) at which the mean of it and the four before is ≥ ½; never: one step more than there are."""
+    return ...  # your code here
+
+
+# %%
+steps_to_half = check(steps_to_half)
+# hint(steps_to_half)  # without the #: a hint, and the next one each time
+# solution(steps_to_half)
+
+# %%
+slow, fast, never = ([rate] * 20 + [1.0] * 20 for rate in (0.3, 0.5, 0.0))
+print({"fast": steps_to_half(fast), "slow": steps_to_half(slow), "never": steps_to_half(never[:20])})
+
+# %% [markdown]
+# A run that never gets there is **censored**: all that is known is that it takes longer than it lasted. A mean over such
+# values is too small, by nobody knows how much. That is why the rule of the study speaks of the area.
+#
+# ## 3. How it is judged
+#
+# **Pairs.** Runs of one seed draw the same prompts with the same random numbers, and begin with the same batch, whatever
+# the arm. So they are compared *within* the seed: one difference a seed, and what the seeds have in common drops out.
+# Ten seeds give ten differences, and the question is whether their mean could be chance.
+
+# %% [markdown]
+# **Exercise: All the ways the signs could have fallen** (★★, 15 min). Without an effect, each difference could as well have
+# had the other sign (Fisher 1935 [2]).
+
+
+# %%
+def sign_flip_p_value(differences):
+    """Share of the 2ⁿ ways to choose the signs of these numbers whose mean is at least as far from 0 as theirs."""
+    return ...  # your code here
+
+
+# %%
+sign_flip_p_value = check(sign_flip_p_value)
+# hint(sign_flip_p_value)  # without the #: a hint, and the next one each time
+# solution(sign_flip_p_value)
+
+# %%
+rows = [[n, f"2 / 2^{n}", sign_flip_p_value([0.1] * n)] for n in (2, 3, 5, 6, 8, 10)]
+Table(["seeds, all of one sign", "the smallest p-value there is", "as computed"], rows)
+
+# %% [markdown]
+# No curve is assumed, and nothing is estimated: the p-value is a count. But it has a floor. With three seeds *no* outcome
+# whatever is below 5 %. And this study asks more than one question.
+
+# %%
+ask("08: twelve tests")
+
+# %% [markdown]
+# The hypotheses are not independent, since they share arms. So let us play the whole study many times with nothing to be
+# found: every arm is noise. How often does at least one of the tests find something, at 5 %?
+
+# %%
+import numpy as np
+
+arms, n, repetitions = list(study.arms), len(study.seeds), 2000
+signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)  # all ways to choose n signs, (2ⁿ, n)
+noise = np.random.default_rng(0).normal(size=(repetitions, len(arms), n))
+p_values = []
+for h in study.hypotheses:
+    found = noise[:, arms.index(h.arm)] - noise[:, arms.index(h.against)]
+    p_values.append((abs(found @ signs.T) >= abs(found.sum(1, keepdims=True)) - 1e-9).mean(1))
+p_values = np.array(p_values).T  # (repetitions, hypotheses)
+
+# %% [markdown]
+# **Exercise: Holm's correction** (★★, 12 min). The chance of even *one* false finding is to stay below 5 %.
+
+
+# %%
+def holm(p_values):
+    """Holm's corrected p-values, a list in the order given: sorted, times m, m − 1, …, never falling, at most 1."""
+    return ...  # your code here
+
+
+# %%
+holm = check(holm)
+# hint(holm)  # without the #: a hint, and the next one each time
+# solution(holm)
+
+# %%
+count = len(study.hypotheses)
+alone = (p_values.min(1) < 0.05).mean()
+corrected = np.mean([min(holm(row.tolist())) < 0.05 for row in p_values])
+rows = [[f"{count} independent tests, 1 − 0.95^{count}", f"{1 - 0.95**count:.1%}"]]
+rows.append(
+    [
+        f"the study's {count}, uncorrected, of {repetitions} studies",
+        f"{alone:.1%} ± {1.96 * (alone * (1 - alone) / repetitions) ** 0.5:.1%}",
+    ]
+)
+rows.append(
+    [
+        "the same, corrected by Holm",
+        f"{corrected:.1%} ± {1.96 * (corrected * (1 - corrected) / repetitions) ** 0.5:.1%}",
+    ]
+)
+Table(["nothing is there to be found", "at least one finding"], rows)
+
+# %% [markdown]
+# Shared arms make it less than for independent tests, and still far more than one in twenty. Corrected, it stays below 5 %.
+# The price is paid in seeds: the floor of the p-value is multiplied, too.
+
+# %% [markdown]
+# **Exercise: How many seeds before anything can be found** (★★, 8 min). For m hypotheses, at level alpha.
+
+
+# %%
+def least_seeds(hypotheses, alpha):
+    """Fewest seeds n with which one of so many hypotheses can have a p-value below alpha after Holm's correction."""
+    return ...  # your code here
+
+
+# %%
+least_seeds = check(least_seeds)
+# hint(least_seeds)  # without the #: a hint, and the next one each time
+# solution(least_seeds)
+
+# %%
+print({f"{m} hypotheses": least_seeds(m, 0.05) for m in (1, 3, 12, 100)}, f"and there are {len(study.seeds)} seeds")
+
+# %% [markdown]
+# That is what a study needs for *any* verdict. How large must an effect be, to be seen in four studies of five? By the power of
+# the paired t-test, in units of the spread of the differences (the exact test is close to it):
+
+# %%
+from policy_gradients.studies.analysis import detectable_difference
+
+rows = [[n, *(detectable_difference(1.0, n, alpha) for alpha in (0.05, 0.05 / count))] for n in (3, 5, 10, 20, 40)]
+Table(["seeds", "detectable, one test", f"detectable, at 5 % / {count}"], rows)
+
+# %% [markdown]
+# Four times the seeds bring it to a half, or less. So a large p-value shows very little: perhaps there is no difference, perhaps
+# there were too few seeds. What can show that there is none is an **interval**: if all of it lies within the smallest
+# difference that matters, on both sides, then no difference matters. The intervals here come from the bootstrap, which
+# draws seeds anew from those there are (BCa, Efron 1987 [4]). How often do they hold the truth?
+
+# %%
+from scipy.stats import bootstrap
+
+rows, rng = [], np.random.default_rng(0)
+for n in (3, 5, 10, 20):
+    draws = rng.normal(size=(1000, n))  # a thousand studies whose true difference is 0
+    ends = bootstrap((draws,), np.mean, axis=-1, n_resamples=999, batch=100, rng=rng).confidence_interval
+    rows.append([n, f"{np.mean((ends.low < 0) & (ends.high > 0)):.0%}"])
+Table(["seeds", "the 95 % interval holds the true difference"], rows)
+
+# %% [markdown]
+# Short of 95 % for few seeds: ten differences do not show how far the eleventh could lie. Read the intervals below with
+# that in mind. (With fewer than six seeds the library gives no verdict of any kind.)
+
+# %% [markdown]
+# **Exercise: A verdict** (★★, 8 min). Four words, and one of them is "undecided".
+
+
+# %%
+def verdict(difference, interval, corrected, smallest):
+    """Significant (corrected p < 0.05): "holds", or "the reverse holds"; else, if the interval (low, high) lies within
+    ±smallest, "no difference that matters"; else "undecided". A difference above 0 speaks for the hypothesis."""
+    return ...  # your code here
+
+
+# %%
+verdict = check(verdict)
+# hint(verdict)  # without the #: a hint, and the next one each time
+# solution(verdict)
+
+# %% [markdown]
+# ## 4. What came out
+#
+# The runs are in the repository, a few kilobytes each: settings, curves, the end of the evaluation on held-out prompts.
+# Everything below is computed from them here. (`pip install` brings the package without them; the tables are empty then.)
+
+# %%
+from pathlib import Path
+
+from policy_gradients.studies.analysis import claims, compare
+from policy_gradients.studies.runs import read_runs
+
+folder = Path("..", "results", "ablations", study.name)
+runs = read_runs(study, folder)
+stored = [run for of_arm in runs.values() for run in of_arm.values()]
+found = compare(study, runs) if stored else []
+print(
+    f"{len(stored)} of {len(arms) * len(study.seeds)} runs, {sum(run['seconds'] for run in stored) / 60:.0f} minutes of training"
+)
+
+# %%
+CLAIMED = ("inverse variance", "variance")  # the two whose weight follows the variance
+told = [claim for claim in claims(study, found) if claim.arm in CLAIMED]
+winners = " and ".join(claim.arm for claim in told if claim.verdict == "holds") or "neither"
+ask("08: the verdict", winners, because=" ".join(claim.sentence for claim in told))
+
+# %%
+from policy_gradients.studies.analysis import summaries
+
+METRICS = ("mean_strict_rate", "steps_to_half", "pass_rate", "distinct_share", "last_entropy", "kl", "reward_variance")
+header = ["arm", "seeds", *(name.replace("_", " ") for name in METRICS)]
+Table(header, summaries(study, runs, METRICS))
+
+# %% [markdown]
+# Means over seeds, with 95 % intervals: strict rate over all steps; steps until a half; and, at the end, the strict rate on
+# held-out prompts, the share of distinct texts, entropy (nats a token), divergence from the reference (nats a
+# completion), and the variance of the reward among completions of a prompt. These intervals are of single arms. Two that
+# overlap decide nothing, since the runs are paired: the differences are what counts.
+#
+# Your own functions judge them:
+
+# %%
+from policy_gradients.studies.analysis import bootstrap_interval, differences
+
+by_seed = [differences(runs, h) for h in study.hypotheses if stored]
+after = holm([sign_flip_p_value(d.tolist()) for d in by_seed])
+rows = []
+for h, d, p in zip(study.hypotheses, by_seed, after, strict=False):
+    low, high = bootstrap_interval(d)
+    rows.append(
+        [
+            h.arm,
+            h.against,
+            f"{d.mean():+.1%} [{low:+.1%}, {high:+.1%}]",
+            p,
+            verdict(d.mean(), (low, high), p, h.smallest),
+        ]
+    )
+Table(["arm", "better than", "difference [95 %]", "p, corrected", "verdict"], rows)
+
+# %% [markdown]
+# And the library's, with the effect in units of the spread (d_z), and the difference that so many seeds with so much
+# spread would have found in four of five studies, at the level of one test:
+
+# %%
+from policy_gradients.studies.analysis import VERDICT_HEADER, verdict_rows
+
+Table(VERDICT_HEADER, verdict_rows(found))
+
+# %%
+from policy_gradients.course.study_figures import study_figure
+
+if stored:
+    show(study_figure(study, runs, found))
+
+# %% [markdown]
+# The rule was: an arm has to beat *every* constant weight, each difference significant after the correction. One that is
+# worse than one of them, or not different in a way that matters, refutes the claim; anything else leaves it open. For
+# every arm that a hypothesis speaks for, constants against no bonus among them:
+
+# %%
+for claim in claims(study, found) if stored else []:
+    print(claim.sentence)
+
+# %% [markdown]
+# Whatever stands there, it was the rule that spoke, and it was written first. Note how each word is earned. "Undecided"
+# is about these seeds, not about the bonus: the column *detectable* says how large a difference could have hidden.
+#
+# **Did the bonus do what it does?** Left, its weight over the training; right, the entropy that it is paid for.
+
+# %%
+from policy_gradients.course.study_figures import curves_figure
+
+if stored:
+    show(curves_figure(study, runs, ("entropy_weight", "entropy")))
+
+# %% [markdown]
+# **Did pairing help?** The variance of a difference is the sum of both variances less twice the covariance. Where seeds
+# have something in common, the paired difference varies less than that of two unrelated runs; a ratio near 1 says that
+# they have little in common, and then pairing costs nothing either.
+
+# %%
+from policy_gradients.studies.analysis import outcomes
+
+rows = []
+for h, d in list(zip(study.hypotheses, by_seed, strict=False))[:3]:
+    apart = sum(np.var(list(outcomes(runs, arm, h.metric).values()), ddof=1) for arm in (h.arm, h.against))
+    rows.append([h.arm, h.against, apart**0.5, d.std(ddof=1), d.var(ddof=1) / apart])
+Table(["arm", "against", "spread if unpaired", "spread, paired", "ratio of variances"], rows)
+
+# %%
+firsts = [
+    {run["curves"]["strict_rate"][0] for run in (runs[arm].get(seed) for arm in arms) if run} for seed in study.seeds
+]
+print("seeds whose arms all begin with one strict rate:", sum(len(first) == 1 for first in firsts), "of", len(firsts))
+
+# %% [markdown]
+# **And the page's yardstick?** The arms in the order of the variance of their rewards, the least first. If it measured
+# success, the second column would fall from top to bottom. (The variance is that within a prompt's group, so it is at most
+# p(1 − p): prompts differ.)
+
+# %%
+means = {arm: [np.mean(list(outcomes(runs, arm, m).values())) for m in METRICS] for arm in arms if runs[arm]}
+rows = [
+    [arm, float(m[-1]), f"{m[0]:.1%}", f"{m[2]:.1%}"] for arm, m in sorted(means.items(), key=lambda item: item[1][-1])
+]
+Table(["arm", "reward variance, last ten steps", "strict rate, all steps", "held-out strict rate, at the end"], rows)
+
+# %% [markdown]
+# ## 5. One arm, live
+#
+# Stored numbers have to be redone to be believed. Four steps of one arm, with one seed, as the study runs it:
+
+# %%
+import tempfile
+
+from policy_gradients.training.loop import train
+from policy_gradients.training.presets import preset
+
+ARM, SEED, STEPS = "inverse variance", 0, 4
+settings = {**study.settings, **study.arms[ARM], "seed": SEED, "max_steps": STEPS}
+live = []
+torch.set_num_threads(1)  # as the runs of a study have
+_ = train(preset(study.preset, **settings), Path(tempfile.mkdtemp(), "run"), progress=False, on_step=live.append)
+
+# %% [markdown]
+# On one kind of machine, with one thread, the two columns of each pair are the same, up to the four digits that are stored.
+# Another processor adds numbers in another order: a sum differs in the last digit, one day a token falls the other way,
+# and from there on the runs part. The *first* row has seen no update yet, so it parts last. All the statements above are
+# about means over seeds, and those do not hang on a digit.
+#
+# The whole study again, on two cores, and gone on with after any stop:
+#
+# ```bash
+# policy-gradients ablate entropy --jobs 2 --resume --output-dir results/ablations/entropy
+# ```
+#
+# ## 6. What this is not
+#
+# One cheap task: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Forty
+# steps of plain GRPO, without a price on divergence. Rewards are sparse here, but not hopeless: how much passes at the
+# start, and which share of the groups speaks, is below. Where hardly anything passes, the bonus is nearly the whole
+# objective; notebook 06 shows such a run. Each schedule came with one base weight, and a study that tuned all arms alike
+# could end otherwise. So this is no verdict on entropy bonuses at large.
+#
+# %%
+speak = 1 - np.mean([row["zero_variance_share"] for row in live])
+print(f"live: {live[0]['strict_rate']:.1%} pass at the first step; {speak:.0%} of the groups of {STEPS} steps speak")
+if stored:
+    print(
+        f"the untouched model, on held-out prompts: {np.mean([r['report']['reference_pass_rate'] for r in stored]):.1%}"
+    )
+
+# %% [markdown]
+# What others found, on larger models: Cui et al. [5] report that small coefficients of an entropy loss do nothing, large
+# ones make the entropy explode, and one between them keeps it level but does not outperform the baseline. Controllers steer the
+# entropy itself, as soft actor-critic [6] and Skywork-OR1 [7] do; the arm `target` is of that kind.
+#
+# Studies of group size, clipping, the price on divergence, aggregation, curricula and learning rates are not done here.
+# They are a file away. Yours:
+
+# %%
+OWN = """
+question: Do larger groups learn faster, at equally many completions?
+decision: Only if 16 x 4 has the higher mean strict rate than 4 x 16, significant at 5 %.
+preset: tiny-sparse
+settings: {rule: digits%3=0, max_new_tokens: 40, max_steps: 40, stop_above: 1.0, final_learning_rate: 1.0}
+arms:
+  16 x 4: {num_prompts: 4, num_generations: 16, micro_batch_prompts: 4}
+  4 x 16: {num_prompts: 16, num_generations: 4, micro_batch_prompts: 16}
+hypotheses:
+  - {arm: 16 x 4, against: 4 x 16, metric: mean_strict_rate, smallest: 0.03}
+"""
+path = Path(tempfile.mkdtemp(), "groups.yaml")
+path.write_text(OWN, encoding="utf-8")
+own = load_study(str(path))
+print(own.hypotheses[0], f"\nseeds at least: {least_seeds(len(own.hypotheses), 0.05)}, declared: {len(own.seeds)}")
+
+# %% [markdown]
+# What cannot be run is refused when the file is read, not after the first night:
+
+# %%
+path.write_text(OWN.replace("num_generations: 4,", "num_generation: 4,"), encoding="utf-8")
+try:
+    load_study(str(path))
+except ValueError as error:
+    print(str(error).partition("could be run: ")[2])
+
+# %% [markdown]
+# Then run it, look at what there is at any time, and judge it when all seeds are in. (To stop as soon as a p-value looks good is
+# one more way to find what is not there: that is why the number of seeds is declared.)
+#
+# ```bash
+# policy-gradients ablate groups.yaml --seeds 0-9 --jobs 2 --resume
+# policy-gradients ablate groups.yaml --table-only
+# ```
+
+# %%
+progress()
+
+# %% [markdown]
+# ## References
+#
+# 1. Shao et al. (2024). DeepSeekMath. [arXiv:2402.03300](https://arxiv.org/abs/2402.03300)
+# 2. Fisher (1935). *The Design of Experiments*. Oliver and Boyd.
+# 3. Holm (1979). A simple sequentially rejective multiple test procedure. *Scandinavian Journal of Statistics* 6:65–70.
+# 4. Efron (1987). Better bootstrap confidence intervals. *Journal of the American Statistical Association* 82:171–185.
+# 5. Cui et al. (2025). The entropy mechanism of reinforcement learning for reasoning language models.
+#    [arXiv:2505.22617](https://arxiv.org/abs/2505.22617)
+# 6. Haarnoja et al. (2018). Soft actor-critic algorithms and applications.
+#    [arXiv:1812.05905](https://arxiv.org/abs/1812.05905)
+# 7. He et al. (2025). Skywork-OR1. [arXiv:2505.22312](https://arxiv.org/abs/2505.22312)
+
+# %% [markdown]
+# ## Onward
+#
+# A yardstick that reads the same on success and on failure decides nothing, whatever the p-value. What a study may
+# conclude is fixed by its declaration: arms, seeds, one number, the smallest difference that matters. Pairs by seed, exact
+# tests, a correction and the word "undecided" keep it from concluding more.
+#
+# Not shown: a headline confirmed at full size, and a knob whose effect depends on another one.
+#
+# Next: [Is what is served the policy that was trained?](10_deploy.ipynb), 30 min to read and 34 min of exercises.
