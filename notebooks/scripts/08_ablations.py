@@ -411,7 +411,10 @@ for claim in claims(study, found) if stored else []:
 
 # %% [markdown]
 # Whatever stands there, it was the rule that spoke, and it was written first. Note how each word is earned. "Undecided"
-# is about these seeds, not about the bonus: the column *detectable* says how large a difference could have hidden.
+# is about these seeds, not about the bonus: the column *detectable* says how large a difference could have hidden. Where an
+# interval lies above 0 and the word is "undecided" all the same, both are right: the interval is of one comparison, too
+# narrow for so few seeds, and the corrected p-value answers for all of them. It is a reason to run more seeds, not to
+# believe.
 #
 # **Did the bonus do what it does?** Left, its weight over the training; right, the entropy that it is paid for.
 
@@ -470,6 +473,12 @@ live = []
 torch.set_num_threads(1)  # as the runs of a study have
 _ = train(preset(study.preset, **settings), Path(tempfile.mkdtemp(), "run"), progress=False, on_step=live.append)
 
+# %%
+curves = runs[ARM].get(SEED, {}).get("curves", {})
+pairs = [(name, curves.get(name, [None] * STEPS)) for name in ("strict_rate", "entropy", "entropy_weight")]
+rows = [[row["step"], *(x for name, kept in pairs for x in (row[name], kept[i]))] for i, row in enumerate(live)]
+Table(["step", *(f"{name}, {when}" for name, _ in pairs for when in ("live", "stored"))], rows)
+
 # %% [markdown]
 # On one kind of machine, with one thread, the two columns of each pair are the same, up to the four digits that are stored.
 # Another processor adds numbers in another order: a sum differs in the last digit, one day a token falls the other way,
@@ -489,7 +498,7 @@ _ = train(preset(study.preset, **settings), Path(tempfile.mkdtemp(), "run"), pro
 # start, and which share of the groups speaks, is below. Where hardly anything passes, the bonus is nearly the whole
 # objective; notebook 06 shows such a run. Each schedule came with one base weight, and a study that tuned all arms alike
 # could end otherwise. So this is no verdict on entropy bonuses at large.
-#
+
 # %%
 speak = 1 - np.mean([row["zero_variance_share"] for row in live])
 print(f"live: {live[0]['strict_rate']:.1%} pass at the first step; {speak:.0%} of the groups of {STEPS} steps speak")
