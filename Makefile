@@ -35,7 +35,7 @@ run: $(READY) ## train the tiny model with GRPO, then compare it with its refere
 # settings were chosen by the first hundred held-out prompts, and the report is of the next four hundred
 REPORT := --num-prompts 400 --skip-prompts 100 --reference-samples 10000
 
-results: $(READY) ## redo results/: every method on the tiny model with three seeds, without training, PPO beside GRPO
+results: $(READY) ## redo results/: every method on the tiny model with three seeds, without training, PPO beside GRPO, studies
 	for seed in 0 1 2; do for method in tiny tiny-grpo tiny-sparse tiny-state-sparse; do \
 		case $$method in tiny-state-sparse) options="--preset tiny --no-curriculum --no-partial-credit";; \
 			*) options="--preset $$method";; esac; \
@@ -47,6 +47,8 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 	$(BIN)/python -m policy_gradients.evaluation.without_training --output results/tiny/without_training.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
+	$(BIN)/policy-gradients ablate entropy --output-dir runs/results/ablations/entropy --jobs 2
+	cp -r runs/results/ablations results/
 	$(BIN)/python tools/results.py
 
 # of the whole held-out text, in float32, the perplexity alone would take longer than the training

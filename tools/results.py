@@ -12,6 +12,9 @@ from typing import Any
 
 from policy_gradients.course.methods import markdown, reports
 from policy_gradients.evaluation.statistics import largest_opening_share, largest_shape_share
+from policy_gradients.studies.analysis import VERDICT_HEADER, claims, compare, summaries, verdict_rows
+from policy_gradients.studies.runs import read_runs
+from policy_gradients.studies.study import METRICS, load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
@@ -69,6 +72,17 @@ def chance(folder: Path) -> str:
     return f"The reference passes with p = {report['reference_pass_rate']:.5f} [{low:.5f}, {high:.5f}]."
 
 
+def study(name: str, results: Path) -> str:
+    """What a study asks, its arms, its differences, and the sentence of each claim."""
+    declared = load_study(name)
+    runs = read_runs(declared, results / "ablations" / name)
+    found = compare(declared, runs)
+    arms = table(["arm", "seeds", *(m.replace("_", " ") for m in METRICS)], summaries(declared, runs, list(METRICS)))
+    said = "\n".join(f"- {claim.sentence}" for claim in claims(declared, found))
+    asked = f"{declared.question.strip()} {declared.decision.strip()}"
+    return "\n\n".join([asked, arms, table(VERDICT_HEADER, verdict_rows(found)), said])
+
+
 def blocks(results: Path) -> dict[str, str]:
     """Every block of the page by its name."""
     return {
@@ -77,6 +91,7 @@ def blocks(results: Path) -> dict[str, str]:
         "grpo": seeds(results / "tiny-grpo"),
         "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
+        "entropy": study("entropy", results),
         "texts": "\n".join(f"    {text!r}" for text in _texts(results)),
     }
 

@@ -103,9 +103,9 @@ def passing(p, size=1000):
 rows = []
 for p in (0.0, 0.05, 0.5, 0.95, 1.0):
     variance = passing(p).var().item()
-    dynamic = [entropy_weight(base, passing(p), s) for base, s in ((0.0008, "inverse_variance"), (0.04, "variance"))]
-    rows.append([f"{p:.0%}", variance, 0.0008 / variance if variance else None, *dynamic])
-Table(["pass rate", "variance", "0.0008 / variance", "the same, capped", "0.04 · variance"], rows)
+    dynamic = [entropy_weight(base, passing(p), s) for base, s in ((0.0003, "inverse_variance"), (0.012, "variance"))]
+    rows.append([f"{p:.0%}", variance, 0.0003 / variance if variance else None, *dynamic])
+Table(["pass rate", "variance", "0.0003 / variance", "the same, capped", "0.012 · variance"], rows)
 
 # %% [markdown]
 # - **Inverse** to the variance, the weight is largest both where nothing passes and where everything does. At the ends
@@ -143,8 +143,8 @@ Table(["hypothesis", "smallest difference that matters"], [[str(h), h.smallest] 
 
 # %% [markdown]
 # What is told to the method: **one bit a completion**, from the strict rule, from the first step on. The rule is a short
-# one (a digit, a digit sum divisible by 3, and an end), so that runs are short. The method is plain GRPO, without a
-# price on divergence, without a curriculum and partial credit. Every arm gets the same, but for the bonus. (Advantages
+# one (a digit, a digit sum divisible by 3, and an end), so that runs are short. The method is plain GRPO, with a
+# small price on divergence, without a curriculum and partial credit. Every arm gets the same, but for the bonus. (Advantages
 # are divided by their group's standard deviation, so weights are in its units. A target controller is among the arms as
 # a third kind: it follows the entropy, not the variance.)
 #
@@ -411,7 +411,10 @@ for claim in claims(study, found) if stored else []:
 
 # %% [markdown]
 # Whatever stands there, it was the rule that spoke, and it was written first. Note how each word is earned. "Undecided"
-# is about these seeds, not about the bonus: the column *detectable* says how large a difference could have hidden.
+# is about these seeds, not about the bonus: the column *detectable* says how large a difference could have hidden. Where an
+# interval lies above 0 and the word is "undecided" all the same, both are right: the interval is of one comparison, too
+# narrow for so few seeds, and the corrected p-value answers for all of them. It is a reason to run more seeds, not to
+# believe.
 #
 # **Did the bonus do what it does?** Left, its weight over the training; right, the entropy that it is paid for.
 
@@ -470,6 +473,12 @@ live = []
 torch.set_num_threads(1)  # as the runs of a study have
 _ = train(preset(study.preset, **settings), Path(tempfile.mkdtemp(), "run"), progress=False, on_step=live.append)
 
+# %%
+curves = runs[ARM].get(SEED, {}).get("curves", {})
+pairs = [(name, curves.get(name, [None] * STEPS)) for name in ("strict_rate", "entropy", "entropy_weight")]
+rows = [[row["step"], *(x for name, kept in pairs for x in (row[name], kept[i]))] for i, row in enumerate(live)]
+Table(["step", *(f"{name}, {when}" for name, _ in pairs for when in ("live", "stored"))], rows)
+
 # %% [markdown]
 # On one kind of machine, with one thread, the two columns of each pair are the same, up to the four digits that are stored.
 # Another processor adds numbers in another order: a sum differs in the last digit, one day a token falls the other way,
@@ -484,12 +493,12 @@ _ = train(preset(study.preset, **settings), Path(tempfile.mkdtemp(), "run"), pro
 #
 # ## 6. What this is not
 #
-# One cheap task: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Forty
-# steps of plain GRPO, without a price on divergence. Rewards are sparse here, but not hopeless: how much passes at the
+# One cheap task: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Thirty
+# steps of plain GRPO, with a small price on divergence. Rewards are sparse here, but not hopeless: how much passes at the
 # start, and which share of the groups speaks, is below. Where hardly anything passes, the bonus is nearly the whole
 # objective; notebook 06 shows such a run. Each schedule came with one base weight, and a study that tuned all arms alike
 # could end otherwise. So this is no verdict on entropy bonuses at large.
-#
+
 # %%
 speak = 1 - np.mean([row["zero_variance_share"] for row in live])
 print(f"live: {live[0]['strict_rate']:.1%} pass at the first step; {speak:.0%} of the groups of {STEPS} steps speak")

@@ -268,7 +268,7 @@ from policy_gradients.course.live import LivePlot
 from policy_gradients.deploy.loadtest import Load, load_test
 
 load = Load(concurrency=(1, 4, 16), requests=32)
-with LivePlot("latency", "first_token", "concurrency", total=192, columns=3) as live:
+with LivePlot("latency", "first_token", "concurrency", total=192, columns=3, unit="request") as live:
     loaded = load_test(
         server.url,
         load,

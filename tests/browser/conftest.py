@@ -177,6 +177,7 @@ def lab(tmp_path_factory):
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": True,
         "ServerApp.password": "",
+        "ServerApp.disable_check_xsrf": True,  # else `opened` could not end its kernels
         "ServerApp.root_dir": root,
         "IdentityProvider.token": "",
         "LabApp.expose_app_in_browser": True,
@@ -237,5 +238,5 @@ def opened(browser, lab):
 
     yield open_one
     for session in context.request.get(f"{address}/api/sessions").json():
-        context.request.delete(f"{address}/api/sessions/{session['id']}")
+        assert context.request.delete(f"{address}/api/sessions/{session['id']}").ok, "its kernel goes on"
     context.close()

@@ -71,14 +71,14 @@ def test_the_weight_of_each_schedule_by_the_formula():
     drawn = {line.get_label(): line.get_ydata() for line in right.lines}
     assert drawn.keys() == study.arms.keys() - {"target"}
     variance = p * (1 - p) * n / (n - 1)
-    assert drawn["off"] == pytest.approx(np.zeros(n + 1)) and drawn["constant 0.03"] == pytest.approx(0.03)
-    assert drawn["variance"] == pytest.approx(0.04 * variance, abs=1e-8)
-    inverse = np.minimum(0.0008 / np.maximum(variance, 1e-9), 10 * 0.0008)
+    assert drawn["off"] == pytest.approx(np.zeros(n + 1)) and drawn["constant 0.01"] == pytest.approx(0.01)
+    assert drawn["variance"] == pytest.approx(0.012 * variance, abs=1e-8)
+    inverse = np.minimum(0.0003 / np.maximum(variance, 1e-9), 10 * 0.0003)
     assert drawn["inverse variance"] == pytest.approx(inverse, rel=1e-4)
     # the lesson: the same at both ends, which are success and failure
-    for arm, ends in (("inverse variance", 0.008), ("variance", 0.0)):
+    for arm, ends in (("inverse variance", 0.003), ("variance", 0.0)):
         assert drawn[arm][[0, -1]] == pytest.approx([ends, ends])
-    assert "inverse variance 0.008, 0.00317 and 0.008" in figure.get_label()
+    assert "inverse variance 0.003, 0.00119 and 0.003" in figure.get_label()
     assert "target" not in figure.get_label()
 
 

@@ -137,3 +137,16 @@ def test_seeds(text, seeds):
 def test_what_are_no_seeds(text):
     with pytest.raises(ValueError, match="seeds"):
         parse_seeds(text)
+
+
+def test_numbers_may_be_written_with_an_exponent(tmp_path):
+    """YAML 1.1 would take 1e-4 for text."""
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "question: q\ndecision: d\npreset: tiny\narms: {a: {learning_rate: 1e-4}, b: {learning_rate: 2E-4}}\n"
+        "hypotheses: [{arm: a, against: b, metric: kl, smallest: 1e0}]\n",
+        encoding="utf-8",
+    )
+    study = load_study(str(path))
+    assert [study.config(arm, 0).learning_rate for arm in "ab"] == [1e-4, 2e-4]
+    assert study.hypotheses[0].smallest == 1

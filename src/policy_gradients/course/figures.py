@@ -82,6 +82,9 @@ NAMES = {
     "grad_norm": "gradient norm",
     "learning_rate": "learning rate",
     "tokens_per_second": "completion tokens per second",
+    "latency": "latency (seconds)",
+    "first_token": "time to the first token (seconds)",
+    "concurrency": "requests at the same time",
 }
 RATES = ("length_rate", "digit_rate", "finished_rate")
 SHARES = {"strict_rate", "train_reward", *RATES, "distinct_share", "zero_variance_share"}  # drawn from 0 to 100 %

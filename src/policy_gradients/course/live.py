@@ -32,7 +32,13 @@ class LivePlot:
     """
 
     def __init__(
-        self, *panels: str, total: int | None = None, columns: int = 4, every: float = 0.5, share_y: bool = False
+        self,
+        *panels: str,
+        total: int | None = None,
+        columns: int = 4,
+        every: float = 0.5,
+        share_y: bool = False,
+        unit: str = "step",
     ):
         """
         Args:
@@ -41,6 +47,7 @@ class LivePlot:
             total: steps to come, for the width of the panels and the time that is left.
             columns: panels side by side.
             every: least seconds between two pictures; drawing also never takes more than a tenth of the time.
+            unit: what is counted along the axis.
             share_y: one scale for the left axes of all panels, so that their curves can be compared by eye.
 
         Raises:
@@ -49,7 +56,7 @@ class LivePlot:
         if not panels:
             raise ValueError("LivePlot needs at least one panel, such as 'strict_rate'")
         self.rows: list[dict[str, Any]] = []
-        self.total, self.every = total, every
+        self.total, self.every, self.unit = total, every, unit
         self._handle: Any = None
         self._start, self._next_draw = perf_counter(), 0.0
         columns = min(columns, len(panels))
@@ -63,7 +70,7 @@ class LivePlot:
             for axes in grid[len(panels) :]:
                 axes.set_axis_off()
             for axes in grid[: len(panels)][-columns:]:
-                axes.set_xlabel("step", fontsize=8)
+                axes.set_xlabel(unit, fontsize=8)
 
     def log(self, step: int, **values: Any) -> None:
         """Record one step; what no panel names is kept in `rows`, and what is no number leaves a gap."""
@@ -115,15 +122,16 @@ class LivePlot:
         self.figure.suptitle(self._status(), x=0.01, ha="left", fontsize=9.5)
         keys = [key for _, key, _ in self._curves]
         told = [f"{NAMES.get(key, key)} {ends}" for key in keys if (ends := _ends(self.rows, key))]
+        counted = "training steps" if self.unit == "step" else f"{self.unit}s"
         self.figure.set_label(
-            f"Curves of {len(self.rows)} training steps. From the first tenth of them to the last: "
+            f"Curves of {len(self.rows)} {counted}. From the first tenth of them to the last: "
             + ("; ".join(told) or "nothing was recorded")
             + "."
         )
 
     def _status(self) -> str:
         done, seconds = len(self.rows), perf_counter() - self._start
-        status = f"{done} of {self.total} steps" if self.total else f"{done} steps"
+        status = f"{done} of {self.total} {self.unit}s" if self.total else f"{done} {self.unit}s"
         status += f" in {seconds:.0f} s"
         if self.total and TELLING <= done < self.total:
             status += f", about {seconds / done * (self.total - done):.0f} s to go"

@@ -256,8 +256,8 @@ def _claim(
     said = [f"{how} {_listed(arms)}" for how, arms in zip(relations, against.values(), strict=True) if arms]
     seeds = min(known[each].seeds if each in known else 0 for each in group)
     early = f" (so far {seeds} of {len(study.seeds)} seeds)" if seeds < len(study.seeds) else ""
-    states = {"undecided": "is undecided"}.get(word, word)
-    return Claim(arm, metric, word, f"{arm}, by {metric}: the claim {states}{early}. It is {'; '.join(said)}.")
+    said_of = "is undecided" if word == "undecided" else word
+    return Claim(arm, metric, word, f"{arm}, by {metric}: the claim {said_of}{early}. It is {'; '.join(said)}.")
 
 
 def _listed(names: Sequence[str]) -> str:

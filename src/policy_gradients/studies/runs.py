@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -80,7 +81,7 @@ def run_study(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(jobs, len(missing)), context, initializer=_one_thread)
     try:
-        futures = [pool.submit(run_one, study, arm, seed, run_path(folder, arm, seed)) for arm, seed in missing]
+        futures = [pool.submit(_run_or_leave, study, arm, seed, run_path(folder, arm, seed)) for arm, seed in missing]
         for future in _as_they_end(futures):
             future.result()
             done += 1
@@ -95,6 +96,14 @@ def run_study(
                 process.terminate()  # it keeps its step first
         for process in processes:
             process.join()
+
+
+def _run_or_leave(study: Study, arm: str, seed: int, path: Path) -> None:
+    """`run_one` in a process of the pool, which would take a signal for a failed run and begin the next one."""
+    try:
+        run_one(study, arm, seed, path)
+    except KeyboardInterrupt:  # its step is kept
+        os._exit(128 + signal.SIGINT)
 
 
 def run_one(study: Study, arm: str, seed: int, path: Path) -> None:

@@ -46,6 +46,15 @@ METRICS: dict[str, str] = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, which PyYAML reads, takes 1e-4 for text; here it is the number that it is in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """One arm is better than another by one metric."""
@@ -114,7 +123,7 @@ def load_study(name: str) -> Study:
     except FileNotFoundError:
         raise ValueError(f"there is no study {name!r}; known are {', '.join(shipped_studies())}, or a file") from None
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     try:
