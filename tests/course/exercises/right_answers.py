@@ -818,7 +818,7 @@ def least_seeds(hypotheses, alpha):
 
 
 def least_seeds(hypotheses, alpha):
-    return next(n for n in range(1, 100) if 2 * hypotheses < alpha * 2**n)
+    return math.floor(math.log2(2 * hypotheses / alpha)) + 1
 
 
 def least_seeds(hypotheses, alpha):

@@ -191,7 +191,10 @@ def _seeds(hypotheses, alpha, ways=2, strictly=True):
 )
 def least_seeds(hypotheses, alpha):
     """Fewest seeds n with which one of so many hypotheses can have a p-value below alpha after Holm's correction."""
-    return math.floor(math.log2(2 * hypotheses / alpha)) + 1
+    seeds = 1
+    while 2**seeds * alpha <= 2 * hypotheses:
+        seeds += 1
+    return seeds
 
 
 def _p_values(generator):
