@@ -206,6 +206,7 @@ SAME: dict[tuple[str, str], str] = {
     ("sign_flip_p_value", "signs = 2 *"): "all signs are gone through",
     ("sign_flip_p_value", "rest[0] - total"): "all signs are gone through, and the sum is in an absolute value",
     ("least_seeds", "n = "): "where the search begins; one seed is never enough",
+    ("least_seeds", "seeds = "): "where the search begins; one seed is never enough",
     ("least_seeds", "range("): "where the search begins and ends",
     ("least_seeds", "while "): "one seed is never enough",
     ("holm", "-1"): "one dimension, counted from the other end; below every p-value",
