@@ -494,7 +494,7 @@ Table(["step", *(f"{name}, {when}" for name, _ in pairs for when in ("live", "st
 # ## 6. What this is not
 #
 # One cheap task: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Thirty
-# steps of plain GRPO, with a small price on divergence. Rewards are sparse here, but not hopeless: how much passes at the
+# steps of plain GRPO, with a price on divergence so small that all arms drift far (the column *kl* above). Rewards are sparse here, but not hopeless: how much passes at the
 # start, and which share of the groups speaks, is below. Where hardly anything passes, the bonus is nearly the whole
 # objective; notebook 06 shows such a run. Each schedule came with one base weight, and a study that tuned all arms alike
 # could end otherwise. So this is no verdict on entropy bonuses at large.
