@@ -84,7 +84,7 @@ def made_run(study, arm: str, seed: int, rates: list[float]) -> dict:
     }  # fmt: skip
     report = {"tuned": tuned, "perplexity_increase": 0.1, "reference_pass_rate": 0.1, "num_prompts": study.num_prompts,
               "completions": [{"after": {"text": f"Made up, {seed}."}}]}  # fmt: skip
-    return without_nan(summary(study.config(arm, seed), rows, report))
+    return without_nan(summary(study, arm, seed, rows, report))
 
 
 @pytest.fixture

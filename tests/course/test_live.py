@@ -175,3 +175,15 @@ def test_panels_can_share_a_scale_so_that_a_ruined_one_looks_ruined():
                 plot.log(step, fine=-float(step), ruined=-100.0 * step)
         fine, ruined = (axes.get_ylim() for axes in plot.figure.axes)
         assert (fine == ruined) == same
+
+
+def test_what_is_counted_is_said_everywhere(page):
+    plot = LivePlot("latency", total=10, unit="request")
+    page.now = 4.0
+    plot.log(1, latency=0.5)
+    plot.draw()
+    assert plot.figure.axes[0].get_xlabel() == "request"
+    assert plot.figure._suptitle.get_text() == "1 of 10 requests in 4 s"
+    assert (
+        plot.figure.get_label().startswith("Curves of 1 requests. ") and "latency (seconds)" in plot.figure.get_label()
+    )

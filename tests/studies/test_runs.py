@@ -113,6 +113,13 @@ def test_runs_of_other_settings_are_refused(made):
             refused()
 
 
+def test_runs_that_were_evaluated_in_another_way_are_refused(made):
+    other = Study(**{**vars(STUDY), "reference_samples": 5})
+    for refused in (lambda: read_runs(other, made), lambda: run_study(other, made, resume=True)):
+        with pytest.raises(ValueError, match=r"was evaluated with other settings: .*'reference_samples': 4"):
+            refused()
+
+
 def test_an_empty_folder_has_no_runs(tmp_path):
     assert read_runs(STUDY, tmp_path / "nowhere") == {"without": {}, "with": {}}
 

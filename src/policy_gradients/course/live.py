@@ -47,8 +47,8 @@ class LivePlot:
             total: steps to come, for the width of the panels and the time that is left.
             columns: panels side by side.
             every: least seconds between two pictures; drawing also never takes more than a tenth of the time.
-            unit: what is counted along the axis.
             share_y: one scale for the left axes of all panels, so that their curves can be compared by eye.
+            unit: what is counted along the axis.
 
         Raises:
             ValueError: no panels, or one that names nothing.

@@ -69,7 +69,7 @@ class Comparison:
     effect: float
     """The mean difference in units of the differences' standard deviation (Cohen's d_z)."""
     p_value: float
-    """Two-sided, exact: how many of the 2ⁿ ways to turn signs round give a mean at least as far from 0."""
+    """Two-sided, by `sign_flip_p_value`."""
     corrected: float
     """The same, corrected for all hypotheses of the study (Holm 1979)."""
     detectable: float

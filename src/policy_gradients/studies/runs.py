@@ -19,7 +19,7 @@ import torch
 from policy_gradients.evaluation.evaluate import evaluate_run, without_nan
 from policy_gradients.language.files import read_text, write_whole
 from policy_gradients.studies.study import Study
-from policy_gradients.training.config import TrainConfig, config_from_json, differences, to_json
+from policy_gradients.training.config import config_from_json, differences, to_json
 from policy_gradients.training.loop import train
 from policy_gradients.training.metrics import read_metrics
 from policy_gradients.training.run_folder import CONFIG, METRICS
@@ -108,24 +108,24 @@ def _run_or_leave(study: Study, arm: str, seed: int, path: Path) -> None:
 
 def run_one(study: Study, arm: str, seed: int, path: Path) -> None:
     """Train and evaluate one run, and keep what the analysis needs of it; a run that was cut goes on."""
-    config, working = study.config(arm, seed), path.with_name(WORKING)
+    working = path.with_name(WORKING)
     # a folder without a config was left before its first step
-    train(config, working, resume=(working / CONFIG).exists(), progress=False)
-    report = evaluate_run(
-        working, study.num_prompts, 1000 + seed, study.reference_samples,
-        perplexity_texts=study.perplexity_texts, skip_prompts=study.skip_prompts,
-    )  # fmt: skip
-    kept = without_nan(summary(config, read_metrics(working / METRICS), report))
+    train(study.config(arm, seed), working, resume=(working / CONFIG).exists(), progress=False)
+    report = evaluate_run(working, seed=1000 + seed, **study.evaluation)
+    kept = without_nan(summary(study, arm, seed, read_metrics(working / METRICS), report))
     lines = (f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in kept.items())
     write_whole(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     shutil.rmtree(working)
 
 
-def summary(config: TrainConfig, rows: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> dict[str, Any]:
+def summary(
+    study: Study, arm: str, seed: int, rows: Sequence[Mapping[str, Any]], report: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is kept of a run: its settings, the curves of its training, the end of its evaluation."""
     shown = report["completions"][:5]
     return {
-        "config": to_json(config),
+        "config": to_json(study.config(arm, seed)),
+        "evaluation": study.evaluation,
         "curves": {name: [_short(row[name]) for row in rows] for name in COLUMNS if name in rows[0]},
         "report": {
             **{name: _short(report["tuned"][name]) for name in REPORTED},
@@ -162,12 +162,17 @@ def _kept(study: Study, folder: Path, arm: str, seed: int) -> dict[str, Any]:
         return {}
     try:
         run = json.loads(read_text(path, 10**7))
-        config = config_from_json(run["config"])
+        config, evaluation = config_from_json(run["config"]), run["evaluation"]
         _require_numbers(run)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no run of a study: {error!r}") from None
     if said := differences(config, study.config(arm, seed)):
         raise ValueError(f"{path} was run with other settings: {said}; choose another --output-dir")
+    if evaluation != study.evaluation:
+        raise ValueError(
+            f"{path} was evaluated with other settings: {evaluation}, not {study.evaluation}; "
+            "choose another --output-dir"
+        )
     return run
 
 

@@ -86,12 +86,17 @@ class Study:
     """What all arms share and the preset does not say."""
     seeds: tuple[int, ...] = tuple(range(10))
     num_prompts: int = 100
-    """Held-out prompts of each run's evaluation, …"""
+    """Held-out prompts of each run's evaluation; each seed draws others."""
     skip_prompts: int = 100
-    """… after so many, by which settings may have been chosen."""
+    """So many of that draw are left out before them (`evaluate --skip-prompts`)."""
     reference_samples: int = 1000
     """For the chance of the reference to pass; each seed draws others."""
     perplexity_texts: int = 50
+
+    @property
+    def evaluation(self) -> dict[str, int]:
+        """How the policy of each run is evaluated, the same for all arms."""
+        return {name: getattr(self, name) for name in COUNTS}
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run.
