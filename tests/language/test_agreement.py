@@ -6,9 +6,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from policy_gradients.language.agreement import check_agreement, own_log_probs
+from policy_gradients.language.agreement import check_agreement, is_padded, own_log_probs
 from policy_gradients.language.models import ModelError, frozen_copy, load_model
-from policy_gradients.language.padded import is_padded
 from policy_gradients.language.rollout import generate
 from policy_gradients.language.scoring import CompletionScorer
 

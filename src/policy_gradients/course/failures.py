@@ -111,9 +111,9 @@ FAILURES = (
     ),
     Failure(
         "no mask under left padding",
-        "language.scoring:hidden_states",
-        "prompt_mask, lengths = rollout.prompt_mask.bool(), rollout.prompt_mask.sum(1)",
-        "prompt_mask, lengths = (o := torch.ones_like(rollout.prompt_mask)).bool(), o.sum(1)",
+        "language.packed:read_rollout",
+        "prompt_mask, lengths = prompt_mask.bool(), prompt_mask.sum(1)",
+        "prompt_mask, lengths = (o := torch.ones_like(prompt_mask)).bool(), o.sum(1)",
         "Everything runs. Behind short prompts padding is read as text, and positions are counted from it; policy and "
         "reference are wrong alike, so the divergence shows nothing.",
         "sampler_mismatch",
@@ -156,7 +156,7 @@ FAILURES = (
     ),
     Failure(
         "end token masked out",
-        "language.rollout:completion_mask",
+        "language.decoding:completion_mask",
         "return (is_end.cumsum(1) - is_end.long() == 0).float()",
         "return ((is_end.cumsum(1) == 0) | (torch.arange(is_end.shape[1], device=is_end.device) == 0)).float()",
         "The length follows late, and by the words alone: the one action that decides it, to end, has no gradient.",

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from policy_gradients.language import padded
+from policy_gradients.language import packed, padded
+from policy_gradients.language.chunked import score_tokens
+from policy_gradients.language.decoding import Rollout, decode
 from policy_gradients.language.limits import ModelError, position_limit
-from policy_gradients.language.rollout import Rollout, generate
-from policy_gradients.language.scoring import CompletionScorer
 
+# held against their own forward by the tests, in every way that they are used here: not checked before every first use
+PACKED_FAMILIES = ("qwen2", "llama", "gpt2")
 TOLERANCE = 1e-4  # nats a token, in float32; weights of half the width differ by their own rounding
 HALF_TOLERANCE = 0.1
 PROMPT_LENGTHS, NEW_TOKENS, GROUP = (24, 5, 2, 11), 8, 2
@@ -39,6 +41,18 @@ class Agreement:
     padded: bool
     difference: float
     packed_failure: str | None = None
+
+
+def is_padded(model: PreTrainedModel) -> bool:
+    """Whether the model needs the plain path. One that nobody has checked is checked now.
+
+    Raises:
+        ModelError: no path of this library gives the model's own numbers.
+    """
+    known = padded.marked(model)
+    if known is None and model.config.model_type not in PACKED_FAMILIES:
+        known = check_agreement(model).padded
+    return bool(known)
 
 
 def check_agreement(model: PreTrainedModel, longest: int | None = None) -> Agreement:
@@ -69,7 +83,7 @@ def check_agreement(model: PreTrainedModel, longest: int | None = None) -> Agree
         if model.config._attn_implementation != attention:
             model.config._attn_implementation = attention
     if plain_failure is not None:
-        delattr(model, padded._MARK)
+        padded.unmark(model)
         raise ModelError(
             f"{name} is not supported: its log-probs could not be reproduced, neither packed ({failure}) nor by its "
             f"own forward on padded sequences ({plain_failure}); choose another model"
@@ -84,8 +98,8 @@ def _try(model: PreTrainedModel, plain: bool, longest: int | None) -> tuple[str 
     try:
         prompts, uniforms, ends = _trial(model, longest)
         before = _own(model, prompts)
-        rollout = generate(model, prompts, GROUP, uniforms, ends, 0)
-        trained = CompletionScorer(model)(rollout).log_probs
+        rollout = decode(model, prompts, GROUP, uniforms, ends, 0, plain=plain)
+        trained = _trained(model, rollout, plain)
         after = _own(model, prompts)
         own = own_log_probs(model, prompts, rollout)
     except Exception as error:  # every architecture raises its own kinds
@@ -101,6 +115,19 @@ def _try(model: PreTrainedModel, plain: bool, longest: int | None) -> tuple[str 
     return (f"{worst} differs from its own forward by {differences[worst]:.2g} nats a token" if wrong else None), (
         differences[worst]
     )
+
+
+def _trained(model: PreTrainedModel, rollout: Rollout, plain: bool) -> Tensor:
+    """Log-probs of the completions as the trainer's path makes them, (completions, time)."""
+    batch = rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids
+    if plain:
+        (_, hidden), head = padded.read_rollout(model, *batch), None
+    else:
+        (_, hidden), head = packed.read_rollout(model, *batch, rollout.mask), model.get_output_embeddings().weight
+    keep = rollout.mask.bool()
+    scores = score_tokens(hidden[keep], head, rollout.completion_ids[keep])
+    log_probs = scores.log_probs
+    return torch.zeros_like(rollout.mask, dtype=log_probs.dtype).masked_scatter(keep, log_probs)
 
 
 def own_log_probs(model: PreTrainedModel, prompts: list[list[int]], rollout: Rollout) -> Tensor:

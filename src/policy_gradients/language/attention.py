@@ -22,6 +22,11 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """
 
 
+def positions(mask: Tensor) -> Tensor:
+    """Position of each token in its own sequence: padding does not count."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
 def run_packed(backbone: PreTrainedModel, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
     """Last hidden states (tokens, width) of a row of tokens, each at its position in its own sequence, both (tokens,).
 

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-# held against their own forward by the tests, in every way that they are used here: not checked before every first use
-PACKED_FAMILIES = ("qwen2", "llama", "gpt2")
 ELEMENTS = 2**26  # of logits at once while sampling: 256 MiB in float32
 _MARK = "reads_padded"
 
@@ -23,18 +21,16 @@ def mark(model: PreTrainedModel, padded: bool) -> None:
         setattr(part, _MARK, padded)
 
 
-def is_padded(model: nn.Module) -> bool:
-    """Whether the model needs the plain path. One that nobody has checked is checked now.
+def marked(model: nn.Module) -> bool | None:
+    """How the model is read; None: nobody has marked it."""
+    return getattr(model, _MARK, None)
 
-    Raises:
-        ModelError: no path of this library gives the model's own numbers.
-    """
-    known = getattr(model, _MARK, None)
-    if known is None and model.config.model_type not in PACKED_FAMILIES:
-        from policy_gradients.language.agreement import check_agreement  # it samples and scores, which asks here
 
-        known = check_agreement(model).padded
-    return bool(known)
+def unmark(model: PreTrainedModel) -> None:
+    """Forget what `mark` said."""
+    for part in (model, model.base_model):
+        if _MARK in vars(part):
+            delattr(part, _MARK)
 
 
 def read(model: nn.Module, ids: Tensor) -> Tensor:
@@ -52,6 +48,40 @@ def next_token_logits(model: PreTrainedModel, ids: Tensor, lengths: Tensor) -> T
         rows = rows[:, : int(counts.max())]
         parts.append(read(model, rows)[torch.arange(len(rows), device=ids.device), counts - 1])
     return torch.cat(parts)
+
+
+class PaddedDecoder:
+    """As `packed.PackedDecoder`, by reading every sequence anew for each token."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt_ids: Tensor,
+        prompt_mask: Tensor,
+        num_generations: int,
+        max_new_tokens: int,
+    ):
+        """`prompt_ids`, `prompt_mask`: (prompts, prompt time), padded on the left."""
+        self.model, self.num_generations = model, num_generations
+        room = prompt_ids.new_zeros(len(prompt_ids), max_new_tokens)
+        padding = (~prompt_mask.bool()).sort(dim=1, stable=True)  # the real tokens first, in their order
+        prompts = prompt_ids.gather(1, padding.indices).masked_fill(padding.values, 0)
+        self.ids = torch.cat([prompts, room], dim=1).repeat_interleave(num_generations, dim=0)
+        self.length = prompt_mask.sum(1).repeat_interleave(num_generations)
+
+    def first(self) -> Tensor:
+        """Of each completion's first token, (completions, vocabulary)."""
+        one = slice(None, None, self.num_generations)
+        logits = next_token_logits(self.model, self.ids[one], self.length[one])
+        return logits.repeat_interleave(self.num_generations, dim=0)
+
+    def following(self, token: Tensor, going: Tensor | None) -> Tensor:
+        """Of what follows `token` in each completion that goes on; see `packed.PackedDecoder.following`."""
+        if going is not None:
+            self.ids, self.length = self.ids[going], self.length[going]
+        self.ids[torch.arange(len(token), device=token.device), self.length] = token
+        self.length = self.length + 1
+        return next_token_logits(self.model, self.ids, self.length)
 
 
 def behind_prompts(prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> tuple[Tensor, Tensor]:

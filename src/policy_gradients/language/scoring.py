@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from policy_gradients.estimators.log_probs import log_probs_and_entropy
-from policy_gradients.language.attention import Grid, PackedAttention, run_packed
+from policy_gradients.language import packed, padded
+from policy_gradients.language.agreement import is_padded
 from policy_gradients.language.chunked import StateCredit, score_tokens
+from policy_gradients.language.decoding import Rollout
 from policy_gradients.language.limits import position_limit
-from policy_gradients.language.padded import is_padded, read, read_rollout
-from policy_gradients.language.rollout import Rollout, positions
 from policy_gradients.language.tokens import leading_ids
 
 PERPLEXITY_TOKENS = 256  # of a text, at most
@@ -82,20 +82,10 @@ def hidden_states(model: PreTrainedModel, rollout: Rollout) -> tuple[Tensor, Ten
     back through the one copy. Of a model that takes the padded path (see `agreement`), its own logits of the same
     tokens instead, (…, vocabulary).
     """
+    prompts = rollout.prompt_ids, rollout.prompt_mask
     if is_padded(model):
-        return read_rollout(model, rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids)
-    prompt_mask, lengths = rollout.prompt_mask.bool(), rollout.prompt_mask.sum(1)
-    inputs = rollout.mask[:, 1:].bool()  # tokens that predict another one: the last of a completion does not
-    ids = torch.cat([rollout.prompt_ids[prompt_mask], rollout.completion_ids[:, :-1][inputs]])
-    behind = torch.arange(inputs.shape[1], device=ids.device) + lengths.repeat_interleave(
-        rollout.num_generations
-    ).unsqueeze(1)
-    places = torch.cat([positions(rollout.prompt_mask)[prompt_mask], behind[inputs]])
-    hidden = run_packed(model.base_model, ids, places, PackedAttention(prompt_mask, inputs))
-    prompts, rest = hidden.split([int(lengths.sum()), int(inputs.sum())])
-    prompts = Grid(prompt_mask).pad(prompts)
-    first = prompts[:, -1:].repeat_interleave(rollout.num_generations, dim=0)
-    return prompts, torch.cat([first, Grid(inputs).pad(rest)], dim=1)
+        return padded.read_rollout(model, *prompts, rollout.completion_ids)
+    return packed.read_rollout(model, *prompts, rollout.completion_ids, rollout.mask)
 
 
 def head_of(model: PreTrainedModel) -> Tensor | None:
@@ -191,7 +181,7 @@ def plain_perplexity(
         ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=device)
         lengths = torch.tensor([len(row) for row in batch], device=device).unsqueeze(1)
         scored = (torch.arange(width, device=device) < lengths)[:, first:]
-        log_probs, _ = log_probs_and_entropy(read(model, ids)[:, first - 1 : -1][scored], ids[:, first:][scored])
+        log_probs, _ = log_probs_and_entropy(padded.read(model, ids)[:, first - 1 : -1][scored], ids[:, first:][scored])
         total -= log_probs.sum().item()
         count += int(scored.sum())
     return math.exp(total / count)
