@@ -73,6 +73,13 @@ def steerings(reference: Subject, rows: Sequence[Row], seed: int) -> dict[str, L
     }
 
 
+def untouched_reference(name: str) -> Subject:
+    """The model that a preset starts from, with the preset's task."""
+    config = preset(name)
+    model, tokenizer = load_model(config.model)
+    return Subject(model.to(best_device()), tokenizer, make_task(config), config)
+
+
 def without_training(
     name: str, num_prompts: int, skip_prompts: int, seed: int, reference_samples: int, counted_rows: int = 2000
 ) -> dict[str, Any]:
@@ -85,16 +92,14 @@ def without_training(
     Raises:
         ValueError: a rule without states, or more prompts than there are.
     """
-    config = preset(name)
-    model, tokenizer = load_model(config.model)
-    reference = Subject(model.to(best_device()), tokenizer, make_task(config), config)
+    reference = untouched_reference(name)
     rows, draws = report_rows(reference.task.heldout, num_prompts, skip_prompts, seed)
     ways: dict[str, LogitsProcessor | None] = {"untouched": None}
     ways |= steerings(reference, reference.task.rows[:counted_rows], seed)
     passed, drawn = reference_pass_count(reference, rows, reference_samples, draws)
     p = passed / drawn
     report: dict[str, Any] = {
-        "model": config.model,
+        "model": reference.config.model,
         "rule": reference.task.rule.name,
         "num_prompts": num_prompts,
         "skip_prompts": skip_prompts,
