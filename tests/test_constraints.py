@@ -1,4 +1,4 @@
-"""constraints.txt is a lock: whatever the package and its tests need, the needs of its needs included, has its version there."""
+"""constraints.txt is a lock: all that the package and its tests need, needs of needs too, has its version there."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution

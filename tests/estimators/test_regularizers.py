@@ -31,7 +31,7 @@ def test_bad_input():
         entropy_weight(1, MIXED, "sometimes")
     with pytest.raises(ValueError, match="G ≥ 2"):
         entropy_weight(1, torch.zeros(3, 1), "variance")
-    with pytest.raises(ValueError, match="target, rate and cap"):
+    with pytest.raises(ValueError, match="must not be negative"):
         target_entropy_weight(0.1, 1.0, -1.0, 0.1, 1.0)
     with pytest.raises(ValueError, match=r"cost \(3, 2\) does not divide into groups of 2"):
         group_relative(torch.zeros(3, 2), 2)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from policy_gradients.estimators.baselines import leave_one_out
-from policy_gradients.estimators.checks import check_not_negative, check_same_shape, check_tensor, finite
+from policy_gradients.estimators.checks import check_not_negative, check_same_shape, check_tensor, check_whole, finite
 
 Baseline = Literal["none", "mean", "leave_one_out", "batch_mean"]
 Scale = Literal["none", "std", "batch_std", "batch_reward_std", "mean"]
@@ -135,7 +135,8 @@ def _scaled(advantages: Tensor, rewards: Tensor, scale: Scale, epsilon: float, c
     values = advantages if scale == "batch_std" else rewards  # TRL's "batch": of the rewards, even with a group's mean
     if scale != "std":
         values = values.reshape(1, -1)
-    if not 0 <= correction < values.shape[1]:
+    check_whole("correction", correction, 0)
+    if correction >= values.shape[1]:
         raise ValueError(f"correction must be at least 0 and below the {values.shape[1]} compared, got {correction}")
     spread = values.std(dim=1, keepdim=True, correction=correction)
     divisor = torch.where(_equal(values), 0.0, spread) + epsilon

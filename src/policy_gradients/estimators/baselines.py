@@ -54,6 +54,8 @@ def running_mean(baseline: Tensor | float, rewards: Tensor, rate: float = 0.1) -
     """
     rewards = finite("rewards", rewards, 1)
     check_unit_interval("rate", rate)
+    if not isinstance(baseline, (Tensor, int, float)):
+        raise ValueError(f"baseline must be a number or a tensor, got {type(baseline).__name__}")
     baseline = finite("baseline", torch.as_tensor(baseline))
     if baseline.dim() and baseline.shape != rewards.shape[:-1]:
         raise ValueError(f"baseline {tuple(baseline.shape)} does not match rewards {tuple(rewards.shape)}")

@@ -1,5 +1,8 @@
 """Early, clear errors: each names the argument, what was wrong with it, and its shape."""
 
+import math
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -34,6 +37,33 @@ def floating(name: str, values: Tensor, dims: int = 0) -> Tensor:
     return values if values.is_floating_point() else values.to(torch.get_default_dtype())
 
 
+def log_chances(name: str, values: Tensor, dims: int = 0) -> Tensor:
+    """Log-probs or log-densities as they came. Whole numbers and truth values are none: they are actions, or a mask.
+
+    Raises:
+        ValueError: no tensor of floats, too few dimensions.
+    """
+    check_tensor(name, values, dims)
+    if not values.is_floating_point():
+        raise ValueError(f"{name} {tuple(values.shape)} must be log-probabilities, floats, got {values.dtype}")
+    return values
+
+
+def log_distribution(name: str, values: Tensor) -> Tensor:
+    """The logs of whole distributions, (..., actions); a hundredth above 0 is left to the rounding of half precision.
+
+    Raises:
+        ValueError: as `log_chances`; a log-probability above 0, as logits have.
+    """
+    values = log_chances(name, values, 1)
+    if (values > 0.01).any():
+        raise ValueError(
+            f"{name} {tuple(values.shape)} must be log-probabilities, none above 0, got {values.max().item():.3g}: "
+            "of logits take .log_softmax(-1) first"
+        )
+    return values
+
+
 def finite(name: str, values: Tensor, dims: int = 0) -> Tensor:
     """`floating` after `check_finite`."""
     check_finite(name, values, dims)
@@ -58,21 +88,54 @@ def check_same_shape(name: str, values: Tensor, other: str, like: Tensor) -> Non
         raise ValueError(f"{name} {tuple(values.shape)} must have the shape of {other} {tuple(like.shape)}")
 
 
+def check_broadcast(*shapes: tuple[str, torch.Size]) -> None:
+    """Raises ValueError unless the named leading dimensions broadcast."""
+    try:
+        torch.broadcast_shapes(*(shape for _, shape in shapes))
+    except RuntimeError:
+        named = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes)
+        raise ValueError(f"leading dimensions do not broadcast: {named}") from None
+
+
+def check_number(name: str, value: float) -> None:
+    """Raises ValueError for a tensor of several numbers, and for what is no number at all."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"{name} must be one number here, got a tensor of shape {tuple(value.shape)}")
+    elif not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, got {type(value).__name__}")
+
+
+def check_finite_number(name: str, value: float) -> None:
+    """Raises ValueError for anything but one number that is neither NaN nor infinite."""
+    check_number(name, value)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+
+
+def check_whole(name: str, value: int, least: int) -> None:
+    """Raises ValueError for anything but a finite whole number from `least` on."""
+    check_number(name, value)
+    if not least <= value < float("inf") or value != int(value):
+        raise ValueError(f"{name} must be at least {least} and whole, got {value}")
+
+
 def check_unit_interval(name: str, value: float) -> None:
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(f"{name} must be one number here, got a tensor of shape {tuple(value.shape)}")
+    check_number(name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
 
 
 def check_not_negative(name: str, value: float) -> None:
     """Raises ValueError for a negative number, NaN or an infinity."""
+    check_number(name, value)
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name} must not be negative, nor infinite or NaN, got {value}")
 
 
 def check_positive(name: str, value: float) -> None:
     """Raises ValueError for zero, a negative number, NaN or an infinity."""
+    check_number(name, value)
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be positive and finite, got {value}")
 
@@ -103,6 +166,8 @@ def check_mask(mask: Tensor, name: str, like: Tensor) -> Tensor:
         ValueError: a shape other than that of `like`, anything but zeros and ones (NaN and fractions included).
     """
     check_same_shape("mask", mask, name, like)
+    if mask.is_complex():
+        raise ValueError(f"mask {tuple(mask.shape)} must be real, got {mask.dtype}")
     mask = mask.to(like.dtype if like.is_floating_point() else torch.get_default_dtype())
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError(f"mask {tuple(mask.shape)} must hold zeros and ones alone")

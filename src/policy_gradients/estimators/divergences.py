@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_mask, floating
+from policy_gradients.estimators.checks import check_mask, check_tensor, floating, log_chances
 
 KlEstimator = Literal["exact", "k1", "k2", "k3"]
 KlPlace = Literal["reward", "loss", "weighted_loss"]
@@ -74,8 +74,8 @@ def importance_weighted(estimate: Tensor, log_probs: Tensor, old_log_probs: Tens
     Raises:
         ValueError: shapes that differ.
     """
-    estimate, log_probs = floating("estimate", estimate), floating("log_probs", log_probs)
-    old_log_probs = floating("old_log_probs", old_log_probs)
+    estimate, log_probs = floating("estimate", estimate), log_chances("log_probs", log_probs)
+    old_log_probs = log_chances("old_log_probs", old_log_probs)
     if not estimate.shape == log_probs.shape == old_log_probs.shape:
         shapes = [tuple(x.shape) for x in (estimate, log_probs, old_log_probs)]
         raise ValueError(f"estimate, log_probs and old_log_probs must have one shape, got {shapes}")
@@ -103,6 +103,7 @@ def divergence_parts(kl: Tensor, mask: Tensor, place: KlPlace = "reward", exact:
         ValueError: shapes that differ, unknown place, a mask of other numbers than 0 and 1.
     """
     kl = floating("kl", kl)
+    check_tensor("mask", mask)
     if kl.dim() != 2:
         raise ValueError(f"kl must have shape (completions, time), got {tuple(kl.shape)}")
     if kl.shape != mask.shape:
@@ -120,7 +121,7 @@ def divergence_parts(kl: Tensor, mask: Tensor, place: KlPlace = "reward", exact:
 
 def _checked(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     """log π - log π_ref; the reference never learns."""
-    log_probs, ref_log_probs = floating("log_probs", log_probs), floating("ref_log_probs", ref_log_probs)
+    log_probs, ref_log_probs = log_chances("log_probs", log_probs), log_chances("ref_log_probs", ref_log_probs)
     if log_probs.shape != ref_log_probs.shape:
         raise ValueError(f"log_probs {tuple(log_probs.shape)} and ref_log_probs {tuple(ref_log_probs.shape)} differ")
     return log_probs - ref_log_probs.detach()

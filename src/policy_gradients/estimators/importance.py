@@ -9,7 +9,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_positive, check_same_shape, finite, floating, full_mask, on_steps
+from policy_gradients.estimators.checks import (
+    check_positive,
+    check_same_shape,
+    finite,
+    full_mask,
+    log_chances,
+    on_steps,
+)
 
 Scope = Literal["trajectory", "prefix", "step"]
 
@@ -45,7 +52,7 @@ def importance_weights(
         ValueError: shapes that do not match, log-probabilities that are not finite on a step, clip ≤ 0, unknown scope,
             an episode without steps, a mask of other numbers than 0 and 1.
     """
-    log_probs, old_log_probs = floating("log_probs", log_probs), floating("old_log_probs", old_log_probs)
+    log_probs, old_log_probs = log_chances("log_probs", log_probs), log_chances("old_log_probs", old_log_probs)
     check_same_shape("old_log_probs", old_log_probs, "log_probs", log_probs)
     mask = full_mask(mask, "log_probs", log_probs)
     log_probs = on_steps("log_probs", log_probs, mask)

@@ -5,7 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_choices, check_same_shape, check_tensor, floating
+from policy_gradients.estimators.checks import (
+    check_broadcast,
+    check_choices,
+    check_same_shape,
+    check_tensor,
+    floating,
+    log_distribution,
+)
 
 
 def log_probs_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,7 +52,7 @@ def entropy(log_pi: Tensor) -> Tensor:
     Raises:
         ValueError: no tensor of shape (..., actions).
     """
-    log_pi = floating("log_pi", log_pi, 1)
+    log_pi = log_distribution("log_pi", log_pi)
     # filled before the product: 0 · (-inf) is NaN in the gradient, also where it is not taken
     return -(log_pi.exp() * log_pi.masked_fill(log_pi.isneginf(), 0.0)).sum(dim=-1)
 
@@ -60,7 +67,7 @@ def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that differ, no dimension of actions.
     """
-    log_pi, log_ref = floating("log_pi", log_pi, 1), floating("log_ref", log_ref, 1)
+    log_pi, log_ref = log_distribution("log_pi", log_pi), log_distribution("log_ref", log_ref)
     check_same_shape("log_ref", log_ref, "log_pi", log_pi)
     return (log_pi.exp() * (log_pi - log_ref).masked_fill(log_pi.isneginf(), 0.0)).sum(dim=-1)
 
@@ -77,7 +84,7 @@ def expected_value(log_pi: Tensor, action_values: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that differ, no dimension of actions.
     """
-    log_pi, action_values = floating("log_pi", log_pi, 1), floating("action_values", action_values)
+    log_pi, action_values = log_distribution("log_pi", log_pi), floating("action_values", action_values)
     if log_pi.shape != action_values.shape:
         raise ValueError(f"log_pi {tuple(log_pi.shape)} and action_values {tuple(action_values.shape)} differ")
     pi, action_values = log_pi.exp(), action_values.detach().masked_fill(log_pi.isneginf(), 0.0)
@@ -109,6 +116,8 @@ def gaussian_log_probs_and_entropy(mean: Tensor, scale_tril: Tensor, actions: Te
             f"mean {tuple(mean.shape)}, scale_tril {tuple(scale_tril.shape)} and actions {tuple(actions.shape)} "
             "do not match"
         )
+    check_broadcast(("mean", mean.shape[:-1]), ("scale_tril", scale_tril.shape[:-2]))
+    mean, scale_tril, actions = _wide(mean), _wide(scale_tril), _wide(actions)
     whitened = torch.linalg.solve_triangular(scale_tril, (actions - mean).unsqueeze(-1), upper=False).squeeze(-1)
     log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_probs = -0.5 * whitened.square().sum(-1) - log_det - 0.5 * size * math.log(2 * math.pi)
@@ -119,7 +128,8 @@ def gaussian_kl(mean: Tensor, scale_tril: Tensor, ref_mean: Tensor, ref_scale_tr
     """KL(N(μ, LLᵀ) ‖ N(μ_ref, L_ref L_refᵀ)) in nats, exact: (..., k) and (..., k, k), which broadcast → (...).
 
     Raises:
-        ValueError: sizes k that differ, a diagonal of L or L_ref that is not positive.
+        ValueError: sizes k that differ, leading dimensions that do not broadcast, a diagonal of L or L_ref that is not
+            positive.
     """
     mean, ref_mean = floating("mean", mean, 1), floating("ref_mean", ref_mean, 1)
     scale_tril, ref_scale_tril = _factor("scale_tril", scale_tril), _factor("ref_scale_tril", ref_scale_tril)
@@ -127,6 +137,9 @@ def gaussian_kl(mean: Tensor, scale_tril: Tensor, ref_mean: Tensor, ref_scale_tr
     for name, x in named.items():
         if x.shape[-1] != mean.shape[-1]:
             raise ValueError(f"{name} {tuple(x.shape)} and mean {tuple(mean.shape)} must have the same size k")
+    batches = {name: x.shape[:-2] if "tril" in name else x.shape[:-1] for name, x in {"mean": mean, **named}.items()}
+    check_broadcast(*batches.items())
+    mean, ref_mean, scale_tril, ref_scale_tril = map(_wide, (mean, ref_mean, scale_tril, ref_scale_tril))
     shift = (ref_mean - mean).unsqueeze(-1)
     moved = torch.linalg.solve_triangular(ref_scale_tril, shift, upper=False).square().sum((-2, -1))
     spread = torch.linalg.solve_triangular(ref_scale_tril, scale_tril, upper=False).square().sum((-2, -1))

@@ -5,7 +5,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_mask, check_not_negative, check_same_shape, floating
+from policy_gradients.estimators.checks import (
+    check_mask,
+    check_not_negative,
+    check_positive,
+    check_same_shape,
+    check_tensor,
+    check_whole,
+    floating,
+    log_chances,
+)
 
 Aggregation = Literal["token", "sequence", "constant"]
 RatioLevel = Literal["token", "sequence"]
@@ -23,7 +32,7 @@ def policy_gradient_loss(log_probs: Tensor, advantages: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that do not match.
     """
-    log_probs = floating("log_probs", log_probs, 1)
+    log_probs = log_chances("log_probs", log_probs, 1)
     return -_per_token(advantages, log_probs) * log_probs
 
 
@@ -131,13 +140,15 @@ def sequence_old_log_probs(log_probs: Tensor, old_log_probs: Tensor, mask: Tenso
     Raises:
         ValueError: shapes that differ, a completion without tokens, a mask of other numbers than 0 and 1.
     """
-    log_probs, old_log_probs = floating("log_probs", log_probs), floating("old_log_probs", old_log_probs)
+    log_probs, old_log_probs = log_chances("log_probs", log_probs), log_chances("old_log_probs", old_log_probs)
+    check_tensor("mask", mask)
     if not log_probs.shape == old_log_probs.shape == mask.shape:
         shapes = [tuple(x.shape) for x in (log_probs, old_log_probs, mask)]
         raise ValueError(f"log_probs, old_log_probs and mask must have one shape, got {shapes}")
     mask = _completions(mask)
     lengths = _lengths(mask, "error")
     log_probs = log_probs.detach()
+    log_probs = torch.where((mask > 0) | log_probs.isfinite(), log_probs, 0.0)
     log_ratio = torch.where(mask > 0, log_probs - old_log_probs.detach(), 0.0).sum(dim=1, keepdim=True)
     if normalised:
         log_ratio = log_ratio / lengths
@@ -171,8 +182,8 @@ def token_weights(
         ValueError: a completion without tokens, counts below 1 or below what the mask holds, unknown aggregation or
             `empty`, a mask of other numbers than 0 and 1.
     """
-    if not (completions >= 1 and tokens >= 1 and max_tokens >= 1):
-        raise ValueError(f"counts must be at least 1, got {completions=}, {tokens=}, {max_tokens=}")
+    for name, count in (("completions", completions), ("tokens", tokens), ("max_tokens", max_tokens)):
+        check_whole(name, count, 1)
     mask = _completions(mask)
     lengths = _lengths(mask, empty)
     if completions < len(mask):
@@ -237,13 +248,15 @@ def _lengths(mask: Tensor, empty: Empty) -> Tensor:
 def _checked(
     log_probs: Tensor, old_log_probs: Tensor, clip_low: float, clip_high: float, dual_clip: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    log_probs, old_log_probs = floating("log_probs", log_probs, 1), floating("old_log_probs", old_log_probs)
+    log_probs, old_log_probs = log_chances("log_probs", log_probs, 1), log_chances("old_log_probs", old_log_probs)
     if old_log_probs.shape != log_probs.shape:
         raise ValueError(f"old_log_probs {tuple(old_log_probs.shape)} and log_probs {tuple(log_probs.shape)} differ")
     check_not_negative("clip_low", clip_low)
     check_not_negative("clip_high", clip_high)
-    if dual_clip is not None and not dual_clip > 1:
-        raise ValueError(f"dual_clip must be above 1, got {dual_clip}")
+    if dual_clip is not None:
+        check_positive("dual_clip", dual_clip)
+        if dual_clip <= 1:
+            raise ValueError(f"dual_clip must be above 1, got {dual_clip}")
     return log_probs, old_log_probs
 
 

@@ -50,6 +50,8 @@ def fisher_vector_product(scores: Tensor, vector: Tensor, weights: Tensor | None
     vector = finite("vector", vector, 1)
     if vector.shape != (*scores.shape[:-2], scores.shape[-1]):
         raise ValueError(f"vector {tuple(vector.shape)} does not match scores {tuple(scores.shape)}")
+    dtype = torch.promote_types(torch.promote_types(scores.dtype, weighted.dtype), vector.dtype)
+    scores, weighted, vector = scores.to(dtype), weighted.to(dtype), vector.to(dtype)
     along = torch.einsum("...np,...p->...n", scores, vector)
     return torch.einsum("...np,...n->...p", weighted, along)
 
@@ -220,6 +222,8 @@ def compatible_critic(
         design, target = root * design, root * target
     # by singular values, as scores of softmax policies are linearly dependent; CUDA has no such driver
     driver = "gels" if design.is_cuda else "gelsd"
+    if design.dtype in (torch.float16, torch.bfloat16):  # for which no solver exists
+        design, target = design.float(), target.float()
     solution = torch.linalg.lstsq(design, target, driver=driver).solution.squeeze(-1)
     return solution[..., : scores.shape[-1]], solution[..., scores.shape[-1] :]
 

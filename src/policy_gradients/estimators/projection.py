@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_same_shape, floating
+from policy_gradients.estimators.checks import check_number, check_same_shape, floating, log_chances, log_distribution
 
 
 def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> Tensor:
@@ -26,9 +26,10 @@ def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> T
     Raises:
         ValueError: shapes that differ, no dimension of actions, or a temperature that is not above 0.
     """
-    log_ref, action_values = floating("log_ref", log_ref, 1), floating("action_values", action_values)
+    log_ref, action_values = log_chances("log_ref", log_ref, 1), floating("action_values", action_values)
     if log_ref.shape != action_values.shape:
         raise ValueError(f"log_ref {tuple(log_ref.shape)} and action_values {tuple(action_values.shape)} differ")
+    check_number("temperature", temperature)
     if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
     return torch.log_softmax(log_ref + action_values / temperature, dim=-1)
@@ -47,7 +48,7 @@ def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that differ, no dimension of actions.
     """
-    log_pi, log_target = floating("log_pi", log_pi, 1), floating("log_target", log_target).detach()
+    log_pi, log_target = log_distribution("log_pi", log_pi), log_distribution("log_target", log_target).detach()
     check_same_shape("log_target", log_target, "log_pi", log_pi)
     # filled before the product: 0 · (-inf) is NaN
     return (log_target.exp() * (log_target - log_pi).masked_fill(log_target.isneginf(), 0.0)).sum(-1)

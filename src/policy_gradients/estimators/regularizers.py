@@ -1,16 +1,18 @@
 """The weights of the entropy bonus and of the divergence from the reference."""
 
-import math
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from policy_gradients.estimators.checks import (
+    check_finite_number,
     check_mask,
     check_not_negative,
+    check_number,
     check_positive,
     check_tensor,
+    check_whole,
     finite,
     floating,
     on_steps,
@@ -64,12 +66,14 @@ def target_entropy_weight(weight: float, entropy: float, target: float, rate: fl
         cap: the weight's largest value.
 
     Raises:
-        ValueError: a negative target, rate or cap; a weight or an entropy that is not finite.
+        ValueError: a negative weight, target, rate or cap; one that is not finite, but for the cap.
     """
-    if not (math.isfinite(weight) and math.isfinite(entropy)):
-        raise ValueError(f"weight and entropy must be finite, got {weight} and {entropy}")
-    if not (target >= 0 and rate >= 0 and cap >= 0):
-        raise ValueError(f"target, rate and cap must not be negative, got {target}, {rate} and {cap}")
+    for name, value in (("weight", weight), ("target", target), ("rate", rate)):
+        check_not_negative(name, value)
+    check_finite_number("entropy", entropy)
+    check_number("cap", cap)
+    if not cap >= 0:
+        raise ValueError(f"cap must not be negative, got {cap}")
     return min(max(weight + rate * (target - entropy), 0.0), cap)
 
 
@@ -97,7 +101,8 @@ def group_relative(cost: Tensor, num_generations: int) -> Tensor:
         ValueError: completions that do not divide into groups, a cost without time.
     """
     cost = floating("cost", cost, 2)
-    if num_generations < 1 or len(cost) % num_generations:
+    check_whole("num_generations", num_generations, 1)
+    if len(cost) % num_generations:
         raise ValueError(f"cost {tuple(cost.shape)} does not divide into groups of {num_generations}")
     if num_generations == 1:
         return cost

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from policy_gradients.estimators.checks import (
+    check_finite_number,
     check_mask,
     check_same_shape,
     check_tensor,
     check_unit_interval,
+    check_whole,
     finite,
     floating,
     full_mask,
@@ -29,7 +31,7 @@ def reverse_cumsum(values: Tensor, discount: float | Tensor = 1.0) -> Tensor:
         discount: a number, or (..., time).
 
     Raises:
-        ValueError: values without a dimension or without time; discounts of another shape.
+        ValueError: values without a dimension or without time; discounts of another shape, or one that is not finite.
     """
     values = floating("values", values, 1)
     if values.shape[-1] == 0:
@@ -37,10 +39,11 @@ def reverse_cumsum(values: Tensor, discount: float | Tensor = 1.0) -> Tensor:
     if isinstance(discount, Tensor) and discount.dim():
         check_same_shape("discount", discount, "values", values)
         each = discount.flip(-1).unbind(-1)
-    elif discount == 1:
-        return values.flip(-1).cumsum(-1).flip(-1)
     else:
+        check_finite_number("discount", discount)
         each = (discount,) * values.shape[-1]
+        if discount == 1:
+            return values.flip(-1).cumsum(-1).flip(-1)
     sums, running = [], torch.zeros_like(values[..., 0])
     for value, share in zip(values.flip(-1).unbind(-1), each, strict=True):
         running = value + share * running
@@ -220,8 +223,7 @@ def n_step_returns(
     Raises:
         ValueError: as `td_errors`; n < 1 or no whole number, more than one γ.
     """
-    if n < 1 or n != int(n):
-        raise ValueError(f"n must be at least 1 and whole, got {n}")
+    check_whole("n", n, 1)
     check_unit_interval("gamma", gamma)
     errors = td_errors(rewards, values, gamma, mask, bootstrap).detach()
     mask = full_mask(mask, "rewards", errors)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, check_tensor, floating, full_mask, on_steps
+from policy_gradients.estimators.checks import check_finite, floating, full_mask, on_steps
 
 
 def score_vectors(log_prob: Callable[[Tensor], Tensor], theta: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
@@ -58,7 +58,7 @@ def score_gradient(scores: Tensor, advantages: Tensor, mask: Tensor | None = Non
         ValueError: shapes that do not match, advantages that are empty or not finite on a step, a mask of other numbers
             than 0 and 1.
     """
-    check_tensor("scores", scores, 3)
+    scores = floating("scores", scores, 3)
     advantages = floating("advantages", advantages)
     steps = scores.shape[:-1]
     if advantages.shape == steps[:-1]:

@@ -100,7 +100,7 @@ def decode(
     plain: bool,
 ) -> Rollout:
     """`rollout.generate` on the path that `plain` names: True for `padded`, False for `packed`."""
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     rows, max_new_tokens = uniforms.shape
     if rows != len(prompts) * num_generations:
