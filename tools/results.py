@@ -72,6 +72,22 @@ def chance(folder: Path) -> str:
     return f"The reference passes with p = {report['reference_pass_rate']:.5f} [{low:.5f}, {high:.5f}]."
 
 
+def attainable(folder: Path) -> str:
+    """What prompts of different difficulty add to the floor, in a sentence."""
+    report = json.loads((folder / "attainable_floor.json").read_text(encoding="utf-8"))
+    p, error, rates = report["mean_pass_rate"], report["mean_pass_rate_standard_error"], report["pass_rate_deciles"]
+    floors = ", ".join(
+        f"{row['attainable']:.2f} where the mean's floor is {row['of_the_mean']:.2f} (q = {row['pass_rate']:.0%})"
+        for row in report["floors"]
+    )
+    return (
+        f"By {report['draws']} steered draws for each of the {report['num_prompts']} prompts the reference passes with "
+        f"p = {p:.4f} ± {error:.4f} on average; a tenth of the prompts have less than {rates[0]:.2%}, a tenth more "
+        f"than {rates[-1]:.2%}. The least that a policy can pay for passing with probability q on average is then, in "
+        f"nats: {floors}."
+    )
+
+
 def study(name: str, results: Path) -> str:
     """What a study asks, its arms, its differences, and the sentence of each claim."""
     declared = load_study(name)
@@ -88,6 +104,7 @@ def blocks(results: Path) -> dict[str, str]:
     return {
         "methods": markdown(results),
         "tiny": f"{seeds(results / 'tiny')}\n\n{chance(results / 'tiny')}",
+        "attainable": attainable(results / "tiny"),
         "grpo": seeds(results / "tiny-grpo"),
         "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",

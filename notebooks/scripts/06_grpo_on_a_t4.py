@@ -468,7 +468,8 @@ print(*(row["after"]["text"] for row in report_of_it["completions"][:6]), sep="\
 # %% [markdown]
 # For well over a hundred steps nothing is learnt, and the policy drifts. Then lucky groups agree on an answer, and within
 # two dozen steps nearly everything passes: six prompts above, and one sentence for all of them, with two letters that
-# differ. The entropy is next to nothing: the bonus rose to ten times its weight, and too late. So the bit
+# differ. The entropy is next to nothing: the bonus rose to ten times its weight, and too late. Two more seeds waited 60 and
+# 92 steps, and came to the same end with two sentences each (47 and 66 different texts for 400 prompts). So the bit
 # alone *can* do it, and this is what it does: **the strict rate is met by collapse**. The next section gives groups
 # something to tell apart from the first step on.
 
@@ -808,7 +809,7 @@ for report in reports[:1]:
 
 # %% [markdown]
 # The horizontal distance to the black line is divergence that bought no pass. (Not all of it could be saved: the line is
-# met only if p is the same for every prompt.)
+# met only if p is the same for every prompt. Measured prompt by prompt, the least price of 95 % is 0.28 nats higher.)
 #
 # ### What each method knows, and what it pays
 #
@@ -846,8 +847,8 @@ for report in reports[:1] if PRESET == "tiny" else []:
 # column of distinct texts. Given the automaton, the same bit is learnt within sixty steps, and by as many texts as
 # there are prompts. So "sparse rewards fail" is true of a method, and not of a reward. With the curriculum both write as
 # many texts as there are prompts, and credit by state pays less than half the nats, for what it was told. But mind what
-# that column does not see: 382 of GRPO's 400 texts begin with "In the 21s". That fits one advantage for all tokens: it
-# pays the beginning of a lucky text as much as its end.
+# that column does not see: 382 of GRPO's 400 texts begin with "In the 21s", and of another seed's 398 with "As of 2025".
+# That fits one advantage for all tokens: it pays the beginning of a lucky text as much as its end.
 #
 # Did the policies learn, or did they cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
 
