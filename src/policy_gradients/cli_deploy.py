@@ -170,6 +170,8 @@ def load_table(report: dict[str, Any]) -> str:
     if report["levels"]:
         means = [report["levels"][0][key] for key in ("prompt_tokens", "answer_tokens")]
         lines.append(f"a prompt has {means[0]:.0f} tokens, an answer {means[1]:.0f}, in the mean of the first level")
+    if said := next((level["first_error"] for level in report["levels"] if level["first_error"]), None):
+        lines.append(f"the first error: {said}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("httpx")
 
+from policy_gradients.cli_deploy import load_table
 from policy_gradients.deploy.client import Client, Refused, TooSlow, Unreachable, base_url, parse_answer, parse_counters
 from policy_gradients.deploy.loadtest import Load, Timing, cache_share, load_test, summary
 from policy_gradients.deploy.needs import DeployError, need
@@ -122,6 +123,7 @@ def test_a_server_that_fails_every_time_is_reported_by_the_load_test(server_of, 
     load = Load(concurrency=(1, 2), requests=4, prompt_tokens=8, shared_tokens=4, retries=0, timeout=5)
     report = load_test(server_of(fail), load)
     assert "every request failed: status 500" in report["stopped"]
+    assert "the first error: status 500: http" in load_table(report)
     assert report["levels"][0]["errors"] == {"status 500": 4} and len(report["levels"]) == 1
 
 
@@ -148,6 +150,7 @@ def test_failed_requests_do_not_count_as_fast_ones():
     level = summary([Timing(2.0, 1.0, 10, 5, 0, 0), Timing(0.001, float("nan"), 0, 0, 0, 2, "status 500: boom")], 2.0)
     assert level["latency_ms"]["p50"] == 2000 and level["tokens_per_second"] == 5
     assert level["errors"] == {"status 500": 1} and level["retries"] == 2
+    assert level["first_error"] == "status 500: boom"
 
 
 @pytest.mark.parametrize(

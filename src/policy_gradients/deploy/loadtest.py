@@ -258,6 +258,7 @@ def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
     return {
         "requests": len(timings),
         "errors": dict(Counter(t.error.partition(":")[0] for t in timings if t.error)),
+        "first_error": next((t.error for t in timings if t.error), None),
         "retries": sum(t.retries for t in timings),
         "seconds": seconds,
         "latency_ms": {f"p{p}": percentile(latencies, p / 100) for p in (50, 95, 99)},
