@@ -44,6 +44,9 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 		$(BIN)/policy-gradients evaluate $$run $(REPORT) --json $$run/report.json && \
 		mkdir -p $$kept && cp $$run/*.json $$run/*.jsonl $$run/*.png $$kept/ || exit 1; done; done
 	cp -r runs/results/tiny/seed-0/model results/tiny/seed-0/
+	$(BIN)/python tools/tuning.py --output-dir runs/results/tuning
+	for report in $$(cd runs/results/tuning && ls -d */*/); do mkdir -p results/tuning/$$report; \
+		cp runs/results/tuning/$$report/*.json runs/results/tuning/$$report/*.jsonl results/tuning/$$report/; done
 	$(BIN)/python -m policy_gradients.evaluation.without_training --output results/tiny/without_training.json
 	$(BIN)/python -m policy_gradients.evaluation.attainable --output results/tiny/attainable_floor.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo

@@ -72,6 +72,37 @@ def chance(folder: Path) -> str:
     return f"The reference passes with p = {report['reference_pass_rate']:.5f} [{low:.5f}, {high:.5f}]."
 
 
+TUNED = (("tiny", "credit by state"), ("tiny-grpo", "GRPO"))
+ARMS = {
+    "as-shipped": "as shipped",
+    "rate-half": "half the learning rate",
+    "rate-double": "twice the learning rate",
+    "kl-half": "half the price of KL",
+    "kl-double": "twice the price of KL",
+}
+
+
+def tuning(folder: Path) -> str:
+    """Both methods with the same changes to their settings, by the prompts that settings were chosen by."""
+    rows = []
+    for name, method in TUNED:
+        for arm, words in ARMS.items():
+            path = folder / name / arm / "report.json"
+            report = json.loads(path.read_text(encoding="utf-8"))
+            tuned, (low, high) = report["tuned"], report["tuned"]["pass_rate_interval"]
+            rows.append(
+                [
+                    f"{method}, {words}",
+                    f"{tuned['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
+                    f"{tuned['distinct_completions']}",
+                    f"{tuned['kl_to_reference']:.1f}",
+                    f"{tuned['heldout_perplexity'] / report['reference']['heldout_perplexity'] - 1:+.1%}",
+                    f"{len((path.with_name('metrics.jsonl')).read_text(encoding='utf-8').splitlines())}",
+                ]
+            )
+    return table(("100 held-out prompts, seed 0", "strict [95 %]", "distinct", "KL, nats", "perplexity", "steps"), rows)
+
+
 def attainable(folder: Path) -> str:
     """What prompts of different difficulty add to the floor, in a sentence."""
     report = json.loads((folder / "attainable_floor.json").read_text(encoding="utf-8"))
@@ -104,6 +135,7 @@ def blocks(results: Path) -> dict[str, str]:
     return {
         "methods": markdown(results),
         "tiny": f"{seeds(results / 'tiny')}\n\n{chance(results / 'tiny')}",
+        "tuning": tuning(results / "tuning"),
         "attainable": attainable(results / "tiny"),
         "grpo": seeds(results / "tiny-grpo"),
         "sparse": seeds(results / "tiny-sparse"),

@@ -37,6 +37,7 @@ from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule
 from policy_gradients.language.scoring import plain_perplexity
 from policy_gradients.language.text import shipped_articles, split_sentences
 from policy_gradients.training.config import Checked, number
+from policy_gradients.training.lock import FolderLock
 
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (  # ChatML without a system turn, as Qwen2.5 writes it
@@ -168,26 +169,27 @@ def pretrain(config: PretrainConfig, output_dir: Path, start_from: Path | None =
         start_from: what an earlier stage wrote: its tokenizer and weights instead of new ones.
 
     Raises:
-        ValueError: `start_from` holds no such model.
+        ValueError: `start_from` holds no such model; another process writes to `output_dir`.
     """
-    torch.manual_seed(config.seed)
-    if start_from is None:
-        example = AllOf((ExactLength(64), DigitSum(3)))
-        texts = [a["text"] for a in shipped_articles("train")] + [f"user\n{instruction(example)}\nassistant\n"] * 2000
-        tokenizer = train_tokenizer(texts, config.vocab_size)
-        model = new_model(tokenizer, config)
-    else:
-        model, tokenizer = load_model(str(start_from))
-        model.train()
     output_dir.mkdir(parents=True, exist_ok=True)
-    log: list[dict[str, Any]] = []
-    for row in optimise(model, tokenizer, config, log_every):
-        log.append(row)
-        print(json.dumps(row), flush=True)
-        if "heldout_perplexity" in row:  # half precision: half the download, no measurable difference
-            export_model(copy.deepcopy(model).to(torch.float16), tokenizer, output_dir)
-            text = json.dumps({"config": asdict(config), "log": log}, indent=1)
-            (output_dir / "pretrain.json").write_text(text + "\n", encoding="utf-8")
+    with FolderLock(output_dir):
+        torch.manual_seed(config.seed)
+        if start_from is None:
+            example = AllOf((ExactLength(64), DigitSum(3)))
+            stated = [f"user\n{instruction(example)}\nassistant\n"] * 2000
+            tokenizer = train_tokenizer([a["text"] for a in shipped_articles("train")] + stated, config.vocab_size)
+            model = new_model(tokenizer, config)
+        else:
+            model, tokenizer = load_model(str(start_from))
+            model.train()
+        log: list[dict[str, Any]] = []
+        for row in optimise(model, tokenizer, config, log_every):
+            log.append(row)
+            print(json.dumps(row), flush=True)
+            if "heldout_perplexity" in row:  # half precision: half the download, no measurable difference
+                export_model(copy.deepcopy(model).to(torch.float16), tokenizer, output_dir)
+                text = json.dumps({"config": asdict(config), "log": log}, indent=1)
+                (output_dir / "pretrain.json").write_text(text + "\n", encoding="utf-8")
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Qwen2ForCausalLM:
