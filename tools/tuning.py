@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from policy_gradients.cli import main as run
-from policy_gradients.training.presets import preset
+from policy_gradients.training.presets import PRESETS
 
 METHODS = ("tiny", "tiny-grpo")
 FACTORS = {"as-shipped": (1, 1), "rate-half": (0.5, 1), "rate-double": (2, 1), "kl-half": (1, 0.5), "kl-double": (1, 2)}
@@ -21,11 +21,11 @@ EVALUATION = ["--num-prompts", "100", "--seed", "1", "--reference-samples", "200
 def options(method: str, arm: str) -> list[str]:
     """What `train` is given besides the preset."""
     rate, price = FACTORS[arm]
-    config = preset(method)
+    shipped = PRESETS[method]
     return [
-        *("--learning-rate", f"{rate * config.learning_rate:g}"),
-        *("--kl-weight", f"{price * config.kl_weight:g}"),
-        *("--kl-success-weight", f"{price * config.kl_success_weight:g}"),
+        *("--learning-rate", f"{rate * shipped['learning_rate']:g}"),
+        *("--kl-weight", f"{price * shipped['kl_weight']:g}"),
+        *("--kl-success-weight", f"{price * shipped['kl_success_weight']:g}"),
     ]
 
 
