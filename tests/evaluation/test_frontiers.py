@@ -1,4 +1,4 @@
-"""Frontiers of several prompts against every other division of the same mean pass rate, and against the ascent itself."""
+"""Frontiers of several prompts against every other division of the same mean pass rate, and against the ascent."""
 
 import itertools
 import math

@@ -226,7 +226,7 @@ def reward_moments(advantages: Callable[[Tensor], Tensor], places: Sequence[Outc
 
 
 def _by_return(outcomes: Outcomes) -> tuple[Tensor, Tensor, Tensor]:
-    """Chance of a return of 0 and of 1, (2,), and mean (2, size) and covariance (2, size, size) of the score given it."""
+    """Of a return of 0 and of 1: its chance, (2,), and the score's mean (2, size) and covariance (2, size, size)."""
     returns, probabilities = outcomes.episodes.returns, outcomes.probabilities
     if not ((returns == 0) | (returns == 1)).all():
         raise ValueError("reward_moments takes returns of 0 and 1 alone")
