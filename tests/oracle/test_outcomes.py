@@ -86,9 +86,7 @@ ADVANTAGES = {
 @pytest.mark.parametrize("name", ADVANTAGES)
 def test_patterns_of_rewards_are_enough(name):
     """The same mean and covariance as from all answers of all places, prompts of different numbers of answers."""
-    theta = torch.tensor(
-        [0.3, -0.2, 0.5, 0.1, -0.7, 0.4], dtype=torch.float64
-    )
+    theta = torch.tensor([0.3, -0.2, 0.5, 0.1, -0.7, 0.4], dtype=torch.float64)
     worlds = [token_tree(answers, 1, lambda text: float(text[0] == 0), eos=False) for answers in (3, 4)]
     first = Oracle(worlds[0], lambda t: t[None, :3].log_softmax(-1), theta)
     second = Oracle(worlds[1], lambda t: t[None, 2:].log_softmax(-1), theta)
