@@ -972,7 +972,10 @@ def best_group(between, within, document_tokens, answer_tokens):
     def price(group):
         return (between + within / group) * (document_tokens + group * answer_tokens)
 
-    return min(range(1, 500), key=price)
+    group = 1
+    while price(group) > price(group + 1):
+        group += 1
+    return group
 
 
 def best_group(between, within, document_tokens, answer_tokens):
