@@ -52,7 +52,7 @@ from policy_gradients.course.predictions import ask
 show(five_steps("09_open_questions"))
 
 # %%
-import math
+import math  # noqa: F401 (an answer may want it)
 
 import numpy as np
 import torch
@@ -159,7 +159,10 @@ def objective(flat):
 
 
 by_hand = gradient(point, features, log_ref, right, lambda q: 0.3 + 0 * q)[0]
-print("gradient by hand against autograd:", f"{(by_hand.flatten() - by_autograd(objective, point.flatten())).abs().max():.0e}")
+print(
+    "gradient by hand against autograd:",
+    f"{(by_hand.flatten() - by_autograd(objective, point.flatten())).abs().max():.0e}",
+)
 
 # %% [markdown]
 # The schedules. Each takes a pass rate q and gives a weight; the variance of a 0/1 reward is q(1 − q), 1/4 at most.
@@ -206,7 +209,6 @@ Table(["β follows", "base", "pass rates after training", "where β·log(odds ra
 from policy_gradients.evaluation.frontiers import mean_kl, mean_kl_floor
 
 
-
 def at_rest(weight, base, scope):
     """Pass rates of the prompts, each with a weight by itself, or all with one that follows their mean."""
     groups = [RATES] if scope == "batch mean" else [[p] for p in RATES]
@@ -225,7 +227,9 @@ rows = []
 for label, found in settled.items():
     q = min(found, key=lambda q: abs(q.mean() - 0.7))  # the base that comes nearest to 70 %
     kl, floor = mean_kl(q, RATES), mean_kl_floor(q.mean(), RATES)
-    rows.append([label, f"{q.mean():.1%}", " ".join(f"{x:.2f}" for x in q), kl, floor, f"{zero(kl / floor - 1, 1e3):.1%}"])
+    rows.append(
+        [label, f"{q.mean():.1%}", " ".join(f"{x:.2f}" for x in q), kl, floor, f"{zero(kl / floor - 1, 1e3):.1%}"]
+    )
 Table(["β follows", "mean pass rate", "by prompt", "mean KL", "least KL for it", "paid too much"], rows)
 
 # %%
@@ -315,3 +319,597 @@ for ((name, steps), (nats, passing, kl)), p in zip(saved.items(), corrected, str
     said = verdict(nats.mean().item(), (low, high), p, smallest=0.01)
     rows.append([name, steps, f"{passing.mean():.0%}", kl.mean().item(), difference, p, said])
 Table(["β follows", "steps", "pass rate", "KL", "nats saved [95 %]", "p, corrected", "saves nats?"], rows)
+
+# %% [markdown]
+# - A weight for **each prompt** pays more on the way, too, at both lengths.
+# - A weight that follows the **batch's mean** is a schedule in time, and nothing forbids it to win. "Holds" means that what
+#   it saves is no chance; the interval beside it says how much that is, and whether anybody would notice.
+#
+# These are ten worlds of four prompts, one feature map, plain gradient steps. What they show is that the second kind of
+# schedule is a question of optimisation, to be measured, and the first one a loss that can be computed.
+#
+# ### A falsifier that falsifies nothing
+#
+# The page offers one for its constraint: "treat the falsifier as any prompt where the KL-constrained policy yields a lower
+# reward than GRPO". Suppose both policies are *equal*, and are judged by samples.
+
+# %%
+ask("09: a falsifier")
+
+# %% [markdown]
+# **Exercise: A falsifier that fires at nothing** (★★, 10 min). One prompt first, then any of them.
+
+
+# %%
+def fires_at_nothing(q, samples, prompts):
+    """Two equal policies pass with probability q at each of so many prompts, and are sampled so often at each: how
+    likely is the first one's sampled pass rate below the second one's at one prompt at least?"""
+    return ...  # your code here
+
+
+# %%
+fires_at_nothing = check(fires_at_nothing)
+# hint(fires_at_nothing)  # without the #: a hint, and the next one each time
+# solution(fires_at_nothing)
+
+# %%
+grid = [(samples, prompts) for samples in (8, 64, 512) for prompts in (1, 10, 100)]
+rows = [
+    [samples, prompts, *(f"{fires_at_nothing(q, samples, prompts):.1%}" for q in (0.6, 0.95))]
+    for samples, prompts in grid
+]
+Table(["samples a prompt", "prompts", "fires, at a pass rate of 60 %", "at 95 %"], rows)
+
+# %% [markdown]
+# With a hundred prompts it fires nearly always, though there is nothing to be found, and more samples make it *worse*: they
+# break ties. And if both policies are measured without any noise, at their optima?
+
+# %%
+rows = [[beta, *(f"{optimal_rate(p, beta) - 1:+.2%}" for p in RATES)] for beta in (0.5, 0.25, 0.1)]
+Table(["β", *(f"against no price, p = {p}" for p in RATES)], rows)
+
+# %% [markdown]
+# Then it fires at *every* prompt, for every β above 0: a constraint can only lower the optimum of what is constrained. A
+# falsifier that fires when the policies are equal, and again when each does what it should, tests nothing. A better one, in
+# the form of the study above:
+#
+# > *The schedule is refuted if, over paired runs, it does not save at least so many nats (declared before) against the
+# > best fixed weight at equal mean pass rate; exact paired test, corrected for all schedules tried.*
+#
+# **Verdict on question 1.** *At rest, no schedule of β beats a fixed weight on the frontier of pass rate and KL: one for the
+# whole batch ends on it, one for each prompt below it; before rest, a batch-wide schedule may gain or lose, and what it gains
+# has to be measured against the best fixed weight at equal pass rate.*
+#
+# ## 2. Who may be compared with whom?
+#
+# "Does standardizing rewards across prompt clusters retain the variance reduction benefits, or does it introduce bias because
+# some prompts are inherently easier?" asks the page. (It says that GRPO assumes a batch to share one prompt. A *group* shares
+# it; a batch holds many groups.) Notebook 05 compared groups with the whole batch. Here is everything between.
+#
+# Four prompts, which pass with 5, 20, 60 and 90 %; six answers each, four completions of each prompt. An advantage hangs on
+# the rewards alone, so the 2¹⁶ patterns of rewards give bias and variance exactly (`reward_moments`).
+
+# %%
+from policy_gradients.oracle.exact import Oracle
+from policy_gradients.oracle.outcomes import reward_moments
+from policy_gradients.worlds.small import token_tree
+
+PASSING, G = torch.tensor([0.05, 0.2, 0.6, 0.9], dtype=torch.float64), 4
+logits = torch.zeros(4, ANSWERS, dtype=torch.float64)
+logits[:, 0] = (PASSING / (1 - PASSING) * (ANSWERS - 1)).log()  # answer 0 is right
+answer_tree = token_tree(ANSWERS, 1, lambda text: float(text[0] == 0), eos=False)
+prompts = [
+    Oracle(answer_tree, lambda t, k=k: t.view(4, ANSWERS)[k : k + 1].log_softmax(-1), logits.flatten())
+    for k in range(4)
+]
+exact = sum(prompt.gradient for prompt in prompts) / 4
+places = [prompt.outcomes for prompt in prompts for _ in range(G)]
+print("pass rates:", [round(prompt.objective, 3) for prompt in prompts], "patterns of rewards:", 2 ** len(places))
+
+# %% [markdown]
+# All ways to share a baseline are one function: the mean over the *others* that one is compared with.
+
+# %% [markdown]
+# **Exercise: Compared with whom?** (★★, 12 min). Groups, clusters and batches are only different peers.
+
+
+# %%
+def compared(rewards, peers):
+    """Advantages, (..., n): each reward less the mean over its peers, without itself; who has none, over all others.
+    rewards (..., n); peers truth values, (n, n) or (..., n, n): row i says with whom i is compared."""
+    return ...  # your code here
+
+
+# %%
+compared = check(compared)
+# hint(compared)  # without the #: a hint, and the next one each time
+# solution(compared)
+
+# %% [markdown]
+# Difficulty is rarely known, so clusters have to be learnt. From the very rewards that are then compared: sort the four prompts
+# by what was just seen, and call the lower half hard.
+
+# %%
+ask("09: learnt clusters")
+
+
+# %%
+def alike(labels):
+    """Who has the label of whom, (..., n, n)."""
+    return labels.unsqueeze(-1) == labels.unsqueeze(-2)
+
+
+def halves(means):
+    """0 for the lower half of the prompts and 1 for the upper one, (..., prompts); ties go by their order."""
+    return (means + 1e-6 * torch.arange(4)).argsort(-1).argsort(-1) // 2
+
+
+def learnt(rewards):
+    """Clusters by the rewards of this batch."""
+    means = rewards.view(-1, 4, G).mean(-1)
+    return alike(halves(means).repeat_interleave(G, -1))
+
+
+def learnt_without_me(rewards):
+    """The same, but for each completion from the rewards of the *others*."""
+    sums = rewards.view(-1, 1, 4, G).sum(-1).expand(-1, 4 * G, -1)  # as each completion sees the prompts
+    own = torch.nn.functional.one_hot(PROMPT, 4).double()
+    clusters = halves((sums - own * rewards.unsqueeze(-1)) / (G - own))
+    mine = clusters.gather(-1, PROMPT.view(1, -1, 1).expand(len(clusters), -1, 1))
+    return mine == clusters[..., PROMPT]
+
+
+# %%
+from policy_gradients.estimators.advantages import group_advantages
+
+PROMPT = torch.arange(4).repeat_interleave(G)
+GROUP, BATCH, GIVEN = alike(PROMPT), torch.ones(4 * G, 4 * G, dtype=torch.bool), alike(PROMPT // 2)
+
+
+def in_groups(scale):
+    return lambda r: group_advantages(r.view(-1, G), "mean", scale).view(r.shape)
+
+
+WAYS = {
+    "the reward itself": lambda r: r,
+    "group, with itself (Dr. GRPO)": in_groups("none"),
+    "group, with itself, / std (GRPO)": in_groups("std"),
+    "group, the others (RLOO)": lambda r: compared(r, GROUP),
+    "batch, with itself, / std": lambda r: group_advantages(r, "mean", "std"),
+    "batch, the others": lambda r: compared(r, BATCH),
+    "half group, half batch, the others": lambda r: (compared(r, GROUP) + compared(r, BATCH)) / 2,
+    "clusters given, the others": lambda r: compared(r, GIVEN),
+    "clusters learnt, the others": lambda r: compared(r, learnt(r)),
+    "clusters learnt without me, the others": lambda r: compared(r, learnt_without_me(r)),
+}
+moments = {name: reward_moments(way, places) for name, way in WAYS.items()}
+
+# %%
+rows = []
+for name, m in moments.items():
+    unbiased = m.bias(exact) < 1e-12
+    rows.append([name, unbiased, zero(round(m.angle(exact), 4)), m.stretch(exact), m.noise])
+Table(["compared with", "no bias", "angle (degrees)", "length", "noise (variance / length²)"], rows)
+
+
+# %%
+from policy_gradients.course.open_figures import noise_figure
+
+
+def by_prompt(m):
+    """Noise of each prompt's own part of the gradient."""
+    variance, length = m.covariance.diag().view(4, ANSWERS).sum(1), m.mean.view(4, ANSWERS).norm(dim=1)
+    return (variance / length.square()).tolist()
+
+
+DRAWN = [name for name in WAYS if "the others" in name and "me" not in name]
+show(noise_figure({name: by_prompt(moments[name]) for name in DRAWN}, PASSING.tolist()))
+
+# %% [markdown]
+# - **Compared with nobody** is the quietest here, since a reward of 0 leaves a failure alone. That is luck of the units: pay
+#   1 and 2 in place of 0 and 1, and it is gone (notebook 02). All the rows below it do not care.
+# - **That prompts are not equally easy is no bias.** Whoever is compared with *others*, whichever they are, has the true
+#   gradient on average. What difficulty costs is noise: against the batch, a hard prompt's many failures all look bad, and each
+#   shakes another wrong answer.
+# - **A mean with oneself in it** shortens the gradient, by (n − 1)/n, in the same measure for all: no angle. **Dividing by a
+#   group's std** turns it, because every prompt gets a factor of its own.
+# - **Learnt clusters** are biased: a completion has no part in its own mean, but its reward has a say in *who its peers are*.
+#   Leave it out of that as well, and the bias is gone. In this world the bias is small, and so is what such clusters gain.
+# - **The middle** is worth a look: half the group's mean, half the batch's, both without oneself. It is unbiased for any
+#   fixed share, and noise is traded between hard and easy prompts.
+#
+# ### "Group advantages are biased"
+#
+# A paper of that title [3] says so: underestimated for hard prompts, overestimated for easy ones (we read its abstract).
+# What is true of it, with G = 4? The first two columns are about the *baseline*, among groups that are not silent. The last
+# two are about the *gradient* of the prompt, from all groups, and from those alone that speak, as when silent ones are
+# replaced by new draws (DAPO's dynamic sampling).
+
+# %%
+rows = []
+for p, prompt in zip(PASSING.tolist(), prompts, strict=True):
+    speaks = 1 - p**G - (1 - p) ** G
+    m = reward_moments(lambda r: r - r.mean(-1, keepdim=True), [prompt.outcomes] * G)
+    length = m.stretch(prompt.gradient)
+    rows.append(
+        [
+            p,
+            f"{speaks:.0%}",
+            f"{(p - p**G) / speaks - p:+.3f}",
+            length,
+            length / speaks,
+            m.angle(prompt.gradient) < 1e-4,
+        ]
+    )
+Table(
+    ["p", "groups that speak", "their mean reward, less p", "gradient, all groups", "only those", "same direction"],
+    rows,
+)
+
+# %% [markdown]
+# The paper's sign is right: where a hard prompt's group speaks, it has passed more often than the prompt does, so passing looks
+# less of a feat than it is. But a gradient is a mean over all groups, and the silent ones contribute exactly what is missing:
+# the length is (G − 1)/G at *every* difficulty. Only if silent groups are thrown away and replaced does a prompt's share of
+# the gradient hang on its difficulty: it is multiplied by 1 over the share that speaks, so that the hardest prompts are pulled
+# *most*, and the easiest more than the middling ones.
+#
+# ### Two turns, two agents
+#
+# A first agent picks one of two plans, a second one carries it out in one of two ways, and both are paid the same 0/1 reward.
+# Four conversations. Who may share a baseline?
+
+# %%
+from policy_gradients.estimators.scores import score_gradient
+from policy_gradients.worlds.tabular import softmax_policy
+
+CHANCES = {(0, 0): 0.9, (0, 1): 0.5, (1, 0): 0.3, (1, 1): 0.1}
+talk = token_tree(2, 2, CHANCES.get, eos=False, noise="bernoulli")
+agents = Oracle(talk, softmax_policy(talk).table, torch.tensor([-0.5, 0.5, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+
+
+def turns(first, second):
+    """A gradient in which each turn has peers of its own: all four conversations, or those with the same plan."""
+
+    def estimator(batch):
+        peers = {"all": torch.ones(4, 4, dtype=torch.bool), "same plan": alike(batch.actions[..., 0])}
+        advantages = [compared(batch.returns, peers[who]) for who in (first, second)]
+        return score_gradient(batch.scores, torch.stack(advantages, dim=-1))
+
+    return estimator
+
+
+# %%
+rows = []
+for first, second in (("all", "all"), ("all", "same plan"), ("same plan", "same plan")):
+    m = agents.moments(turns(first, second), group_size=4)
+    told = []
+    for part in (slice(0, 2), slice(2, 6)):
+        told += [
+            m.mean[part] @ agents.gradient[part] / agents.gradient[part].square().sum(),
+            m.covariance.diag()[part].sum(),
+        ]
+    scale = agents.gradient.square().sum()
+    rows.append([first, second, told[0].item(), told[2].item(), (told[1] / scale).item(), (told[3] / scale).item()])
+header = [
+    "first agent's peers",
+    "second agent's",
+    "first's gradient",
+    "second's",
+    "noise of the first",
+    "of the second",
+]
+Table(header, rows)
+
+# %% [markdown]
+# A gradient of 1 is the whole of it. The second agent may be compared with those that were given the same plan: for it, the plan is
+# part of the prompt. The first one may not: the plan was its *action*, and compared with its own choice it has no merit
+# left. (What remains of it comes from conversations that were alone with their plan.) Who comes later *may* be compared more
+# narrowly, which with four conversations is no quieter, for fewer are left to compare with; never by what one did oneself.
+#
+# **Verdict on question 2.** *Statistics may be shared between prompts, clusters and turns without bias as long as neither a
+# sample's own reward nor its own action enters its baseline or the choice of its peers; different difficulties cost variance,
+# not bias, and a baseline that is shared by all moves that variance to the hard prompts.*
+
+# %% [markdown]
+# ## 3. Retrieval as an action
+#
+# A policy that reads before it writes picks a document d and then an answer y: π(d) π(y|d). "Investigating whether the policy
+# gradient update can be decomposed into retrieval-dependent and retrieval-independent components" is the page's last question.
+# It can, in one line, for the logarithm of a product is a sum. With $V(d)=\sum_y \pi(y|d)\,r(d,y)$:
+#
+# $$\nabla J \;=\; \underbrace{\sum_d \nabla\pi(d)\,V(d)}_{\text{which document}} \;+\; \underbrace{\sum_d \pi(d)\,\nabla V(d)}_{\text{what to make of it}}$$
+#
+# It is two turns of two agents, and picking is an action like any other. (That a retriever which samples can be trained so is
+# the starting point of Zhang et al. [5], by their abstract.)
+
+# %% [markdown]
+# **Exercise: Two terms** (★★, 12 min). Both policies are softmaxes of their own logits.
+
+
+# %%
+def two_terms(pi_d, pi_y, rewards):
+    """Gradients of J by the logits of the documents, (D,), and by those of the answers, (D, Y), as a pair.
+    pi_d (D,) are the probabilities of documents, pi_y (D, Y) of answers given each, rewards (D, Y)."""
+    return ...  # your code here
+
+
+# %%
+two_terms = check(two_terms)
+# hint(two_terms)  # without the #: a hint, and the next one each time
+# solution(two_terms)
+
+# %% [markdown]
+# Six documents, of which the retriever likes the first most; the last one is what helps. A document and an answer are a text
+# of two tokens, so the course's token tree is the whole world, and its oracle knows ∇J without having heard of retrieval.
+
+# %%
+LIKED = torch.tensor([0.30, 0.25, 0.18, 0.12, 0.10, 0.05], dtype=torch.float64)  # π(d)
+HELPS = torch.tensor([0.10, 0.15, 0.30, 0.05, 0.20, 0.85], dtype=torch.float64)  # V(d): how often the answer is right
+D = Y = len(LIKED)
+answers = torch.cat([HELPS[:, None], ((1 - HELPS) / (Y - 1))[:, None].expand(-1, Y - 1)], dim=1)  # answer 0 is right
+rewards = torch.zeros(D, Y, dtype=torch.float64)
+rewards[:, 0] = 1
+start = torch.cat([LIKED[None], answers]).log().flatten()
+reading = token_tree(Y, 2, lambda text: float(text[1] == 0), eos=False)
+library = Oracle(reading, lambda t: t.view(1 + D, Y).log_softmax(-1), start)
+
+by_document, by_answer = two_terms(LIKED, answers, rewards)
+off = (torch.cat([by_document[None], by_answer]).flatten() - library.gradient).abs().max()
+print(f"J = {library.objective:.3f}; two terms against the oracle, at most {off:.0e} apart")
+print(f"length of the first term {by_document.norm():.4f}, of the second {by_answer.norm():.4f}")
+
+# %% [markdown]
+# Here each term has parameters of its own. Where retriever and generator share an encoder, both terms fall on the same parameters,
+# and leaving one out turns the gradient. Two towers of random features, shared, in eight parameters:
+
+# %%
+from policy_gradients.oracle.retrieval import retrieval_terms
+
+mixing = torch.randn(1 + D, Y, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+shared = Oracle(reading, lambda t: (start.view(1 + D, Y) + mixing @ t).log_softmax(-1), torch.zeros(8))
+terms = retrieval_terms(lambda t: shared.policy(t)[0], lambda t: shared.policy(t)[1:], rewards, shared.theta)
+print(
+    f"sum of the terms against the oracle: {(terms.retrieval + terms.generation - shared.gradient).abs().max():.0e} apart"
+)
+for name, term in (("retrieval", terms.retrieval), ("generation", terms.generation)):
+    cosine = torch.nn.functional.cosine_similarity(term, shared.gradient, dim=0)
+    print(f"the {name} term alone: {torch.rad2deg(cosine.arccos()):.0f}° from ∇J")
+
+# %% [markdown]
+# ### What is lost when one is left out
+#
+# With parameters of their own, leaving the generator's term out is no bias but a choice: the generator stays as it is. A thousand
+# exact steps:
+
+
+# %%
+def taught(which, steps=1000, rate=2.0):
+    """J on the way."""
+    table, path = start.view(1 + D, Y).clone(), []
+    for _ in range(steps + 1):
+        pi = table.softmax(-1)
+        path.append((pi[0] @ (pi[1:] * rewards).sum(1)).item())
+        first, second = two_terms(pi[0], pi[1:], rewards)
+        table[0] += rate * first * ("retriever" in which)
+        table[1:] += rate * second * ("generator" in which)
+    return path
+
+
+rows = []
+for which in ("retriever", "generator", "retriever and generator"):
+    path = taught(which)
+    rows.append([which, *(f"{path[step]:.1%}" for step in (0, 10, 30, 100, 1000))])
+Table(["trained, on the reward alone", "pass rate", "10 steps", "30 steps", "100 steps", "1000 steps"], rows)
+
+# %% [markdown]
+# The retriever alone learns from nothing but the reward, with no label of what is relevant, and its limit is known before: max V(d),
+# what the generator makes of the best document. It cannot exceed what the generator can already do with some document.
+# That holds only where *some* documents earn more than others. A generator that ignores what it reads has one V for all, and
+# the retriever's gradient is exactly 0.
+#
+# ### What it costs
+#
+# "… without doubling compute?" Reading is what costs. A document is long, and answers are short; and a document that has been
+# read (its keys and values kept) can be answered to G times. M documents with G answers each, with two spreads, one
+# between documents and one within: the variance is (between + within/G)/M.
+
+# %%
+from policy_gradients.oracle.retrieval import retrieval_spreads
+
+policies = (lambda t: t[:Y].log_softmax(-1), lambda t: t[Y:].view(D, Y).log_softmax(-1))
+BASELINES = {
+    "none": (0.0, None),
+    "J for both": (library.objective, None),
+    "J, and V(d) for answers": (library.objective, HELPS),
+}
+rows = []
+for name, (first, second) in BASELINES.items():
+    spreads = retrieval_spreads(*policies, rewards, start, first, second)
+    rows.append(
+        [
+            name,
+            *(
+                x / term.square().sum().item()
+                for s, term in zip(spreads, (by_document, by_answer), strict=False)
+                for x in (s.between, s.within)
+            ),
+        ]
+    )
+header = ["baseline", "retrieval: between", "within", "generation: between", "within"]
+Table(header, rows)
+
+# %% [markdown]
+# (In units of each term's squared length; one document, one answer.) For the retriever, what one answer to a document says is noisy
+# beside how documents differ: *within* is the larger part, and it is the part that G divides.
+
+# %% [markdown]
+# **Exercise: How many answers a document is worth** (★★★, 12 min). For a given number of tokens, more answers mean fewer
+# documents.
+
+
+# %%
+def best_group(between, within, document_tokens, answer_tokens):
+    """The whole number G ≥ 1 of answers to each document with the least variance for the tokens, a document being read
+    once: of M documents, the variance is (between + within / G) / M, and the cost M (L_d + G L_y) tokens."""
+    return ...  # your code here
+
+
+# %%
+best_group = check(best_group)
+# hint(best_group)  # without the #: a hint, and the next one each time
+# solution(best_group)
+
+# %%
+retrieval, generation, both = retrieval_spreads(*policies, rewards, start, library.objective)
+rows = []
+for document, answer in ((1000, 50), (300, 100), (100, 200)):
+    g = best_group(both.between, both.within, document, answer)
+    saved = both.variance(1, g) * (document + g * answer) / (both.variance() * (document + answer))
+    rows.append(
+        [
+            document,
+            answer,
+            g,
+            f"{(document + g * answer) / (document + answer):.2f}",
+            f"{both.variance() / both.variance(1, g):.2f}",
+            f"{saved:.2f}",
+        ]
+    )
+header = [
+    "tokens of a document",
+    "of an answer",
+    "best G",
+    "times the tokens",
+    "times less variance",
+    "variance for equal tokens",
+]
+Table(header, rows)
+
+# %%
+from policy_gradients.course.open_figures import tokens_figure
+
+show(tokens_figure(both, [(1000, 50), (300, 100), (100, 200)]))
+
+# %% [markdown]
+# Where documents are long and answers short, several answers to one document take a good part of the variance away for the same
+# tokens. Where a document is read anew for each answer (dotted), one answer to each of many documents is always better:
+# the saving is the kept prefix, not the group.
+#
+# ### Or read several, and sample none?
+#
+# Many systems take the K likeliest documents and sum over them, with probabilities renormalised. Then there is no noise
+# of picking. What is there instead? (That such gradients are "biased or high-variance" is said in the abstract of [4].)
+
+
+# %%
+def top_k(theta, k):
+    """J of a retriever cut to its k likeliest documents."""
+    table = theta.view(1 + D, Y)
+    kept = table[0].argsort(descending=True)[:k]
+    values = (table[1:].softmax(-1) * rewards).sum(1)
+    return table[0][kept].softmax(-1) @ values[kept]
+
+
+rows = []
+for k in range(1, D + 1):
+    first, length = by_autograd(lambda t: top_k(t, k), start)[:Y], by_document.norm()  # noqa: B023
+    bias = zero(((first - by_document).norm() / length).item() ** 2)
+    angle = torch.rad2deg((first @ by_document / (first.norm() * length)).clamp(-1, 1).arccos()).item()
+    tokens, group = k * (300 + 100), best_group(retrieval.between, retrieval.within, 300, 100)
+    sampled = retrieval.variance(tokens / (300 + group * 100), group) / length.item() ** 2
+    until = f"{sampled / bias:.0f}" if bias else "–"
+    rows.append([k, f"{angle:.0f}°" if first.norm() > 1e-12 else "no gradient", bias, tokens, sampled, until])
+header = [
+    "K",
+    "angle to ∇J",
+    "bias² / length²",
+    "tokens read",
+    "sampled with as many: variance",
+    "batches until it is nearer",
+]
+Table(header, rows)
+
+# %% [markdown]
+# One batch of K documents, summed over, is nearer to the truth than one batch of samples that cost as much: sampling is very
+# noisy. But a variance is divided by the number of batches, and a bias stays. What a document outside the K would have earned
+# is in no batch. What becomes of it in training?
+
+# %%
+ask("09: two documents")
+
+# %%
+rows = []
+for k in (1, 2, 3, 6):
+    theta = start.clone()
+    for _ in range(1000):
+        step = by_autograd(lambda t: top_k(t, k), theta)  # noqa: B023
+        theta[:Y] += 2.0 * step[:Y]  # the retriever alone
+    pi = theta[:Y].softmax(-1)
+    rows.append([k, f"{pi @ HELPS:.1%}", " ".join(f"{x:.2f}" for x in pi.tolist())])
+Table(["K", "pass rate after 1000 steps", "π(d), in the order of the start"], rows)
+
+# %% [markdown]
+# With two, a document that is pushed down makes room for the next, so the third one is found, and there it ends: the sixth was never
+# read. With three it is found by such a promotion as well, by luck of the order. Sampling reads every document in the end, as
+# often as π(d) says, and that is what its noise buys.
+#
+# **Verdict on question 3.** *The gradient splits exactly into a term for the retriever and one for the generator; the retriever
+# can be trained on the reward alone wherever documents differ in what the generator makes of them, up to the best of them; and
+# with the document's keys and values kept, several answers to each document cost little and lower the variance, by how much a
+# formula says.*
+#
+# ## What is not answered here
+#
+# - **Retrieval with a real encoder.** Six documents are a table; a million are an index that is stale while the encoder learns.
+# - **Sampled gradients and Adam.** §1 takes exact steps. What a schedule of β does to noise, and to clipping, is not in it.
+# - **Facts lost for each nat.** The page wants factual knowledge preserved. KL counts every change alike, and a nat spent on a
+#   forgotten fact looks like one spent on a style. It takes a test of facts to tell them apart.
+# - **A reward that is learnt.** With preferences, a reward model and its over-optimisation, pass rate and truth part ways.
+# - **Entropy as effort**: whether hard prompts should be allowed more of it, and whether a policy would notice.
+# - **Dense signals**, as from a teacher on the policy's own samples: how many bits a token is that, beside one a completion?
+#
+# Each is open in the sense of this notebook: the experiment can be said in a sentence, and the number that would decide it can
+# be named.
+
+# %%
+progress()
+
+# %% [markdown]
+# ## Where the source page differs
+#
+# | it says | what holds | where |
+# | --- | --- | --- |
+# | "treat the falsifier as any prompt where the KL-constrained policy yields a lower reward than GRPO" | it fires at equal policies, and at every constraint that does its work | §1 |
+# | "Does a reward-aware KL schedule allow the policy to take larger steps when the reward is confident" | it does; at rest they lead to the curve of fixed weights, or below it | §1 |
+# | "GRPO assumes that a batch of rollouts shares the same prompt" | a group does; a batch holds many groups, and may share statistics without bias | §2 |
+# | "or does it introduce bias because some prompts are inherently easier?" | difficulty brings variance; bias comes from oneself in one's own baseline | §2 |
+# | "Retrieval enriches the state but also lengthens rollouts, so rewards become sparse and expensive" | expensive, yes, and by a factor that can be computed; no sparser than the answers' own | §3 |
+#
+# ## References
+#
+# Of [1] to [5] only the abstracts were read, and they are cited for what those say.
+#
+# 1. Lin et al. (2026). FG-ExPO: frontier-guided exploration-prioritized policy optimization via adaptive KL and Gaussian
+#    curriculum. [arXiv:2605.11403](https://arxiv.org/abs/2605.11403)
+# 2. Deng et al. (2025). Unlocking reasoning capabilities in LLMs via reinforcement learning exploration (RAPO: a forward KL
+#    and a reweighted reference, which is another road than a schedule of β, and not tried here).
+#    [arXiv:2510.03865](https://arxiv.org/abs/2510.03865)
+# 3. Yang et al. (2026). Your group-relative advantage is biased. [arXiv:2601.08521](https://arxiv.org/abs/2601.08521)
+# 4. Improving end-to-end training of retrieval-augmented generation models via joint stochastic approximation (2025).
+#    [arXiv:2508.18168](https://arxiv.org/abs/2508.18168)
+# 5. Zhang et al. (2026). Reinforcement fine-tuning for history-aware dense retriever in RAG.
+#    [arXiv:2602.03645](https://arxiv.org/abs/2602.03645)
+# 6. Korbak et al. (2022). RL with KL penalties is better viewed as Bayesian inference.
+#    [arXiv:2205.11275](https://arxiv.org/abs/2205.11275)
+# 7. Yu et al. (2025). DAPO. [arXiv:2503.14476](https://arxiv.org/abs/2503.14476)
+
+# %% [markdown]
+# ## Onward
+#
+# At rest a schedule of β chooses a point on a curve that it cannot move, and on the way there it has to be measured in nats at
+# equal pass rate. Anyone may share a baseline with anyone, as long as nobody has a say in their own. Reading is an action, with
+# a gradient of its own and a price in tokens.
+#
+# Not shown: any of this on a language model, and what the list above names.
+#
+# Next: [Is what is served the policy that was trained?](10_deploy.ipynb), 30 min to read and 34 min of exercises.
