@@ -883,7 +883,7 @@ progress()
 # | "Does a reward-aware KL schedule allow the policy to take larger steps when the reward is confident" | it does; at rest they lead to the curve of fixed weights, or below it | §1 |
 # | "GRPO assumes that a batch of rollouts shares the same prompt" | a group does; a batch holds many groups, and may share statistics without bias | §2 |
 # | "or does it introduce bias because some prompts are inherently easier?" | difficulty brings variance; bias comes from oneself in one's own baseline | §2 |
-# | "Retrieval enriches the state but also lengthens rollouts, so rewards become sparse and expensive" | expensive, yes, and by a factor that can be computed; no sparser than the answers' own | §3 |
+# | "Retrieval enriches the state but also lengthens rollouts, so rewards become sparse and expensive" | expensive, by a factor that can be computed; but what is read is not chosen token by token: one action more, not a thousand | §3 |
 #
 # ## References
 #
@@ -895,8 +895,8 @@ progress()
 #    and a reweighted reference, which is another road than a schedule of β, and not tried here).
 #    [arXiv:2510.03865](https://arxiv.org/abs/2510.03865)
 # 3. Yang et al. (2026). Your group-relative advantage is biased. [arXiv:2601.08521](https://arxiv.org/abs/2601.08521)
-# 4. Improving end-to-end training of retrieval-augmented generation models via joint stochastic approximation (2025).
-#    [arXiv:2508.18168](https://arxiv.org/abs/2508.18168)
+# 4. Cao et al. (2025). Improving end-to-end training of retrieval-augmented generation models via joint stochastic
+#    approximation. [arXiv:2508.18168](https://arxiv.org/abs/2508.18168)
 # 5. Zhang et al. (2026). Reinforcement fine-tuning for history-aware dense retriever in RAG.
 #    [arXiv:2602.03645](https://arxiv.org/abs/2602.03645)
 # 6. Korbak et al. (2022). RL with KL penalties is better viewed as Bayesian inference.
