@@ -279,9 +279,9 @@ for name, weight in PATHS.items():
 show(frontier_figure(RATES, paths, lines=True))
 
 # %% [markdown]
-# On the way, everything pays more than the frontier, for an exact gradient has its own idea of what to learn first: it
-# is p(1 − p) times a difference, so the middling prompts come before the hard ones. The price on divergence then pulls
-# the path back. Now the comparison at equal pass rate, world by world.
+# On the way, everything pays more than the frontier, for even an exact gradient has its own idea of what to learn first: its
+# length goes with p(1 − p), so the middling prompts come before the hard ones, and what three features tie together moves
+# together. A fixed price keeps the path nearer to the frontier than none. Now the comparison at equal pass rate, world by world.
 
 
 # %%
@@ -376,9 +376,10 @@ Table(["β", *(f"against no price, p = {p}" for p in RATES)], rows)
 # > *The schedule is refuted if, over paired runs, it does not save at least so many nats (declared before) against the
 # > best fixed weight at equal mean pass rate; exact paired test, corrected for all schedules tried.*
 #
-# **Verdict on question 1.** *At rest, no schedule of β beats a fixed weight on the frontier of pass rate and KL: one for the
-# whole batch ends on it, one for each prompt below it; before rest, a batch-wide schedule may gain or lose, and what it gains
-# has to be measured against the best fixed weight at equal pass rate.*
+# **Verdict on question 1.** *For 0/1 rewards and a policy that is free to reach its optimum, no schedule of β ends above the
+# frontier of mean pass rate against mean KL that fixed weights reach: one for the whole batch ends on it, one for each prompt
+# below it. On the way there a batch-wide schedule may gain or lose, and has to show it in nats at equal pass rate; what ours
+# gained was too little to matter.*
 #
 # ## 2. Who may be compared with whom?
 #
@@ -471,7 +472,8 @@ def in_groups(scale):
 
 
 WAYS = {
-    "the reward itself": lambda r: r,
+    "nobody: the reward itself": lambda r: r,
+    "nobody, and paid 1 and 2": lambda r: r + 1,
     "group, with itself (Dr. GRPO)": in_groups("none"),
     "group, with itself, / std (GRPO)": in_groups("std"),
     "group, the others (RLOO)": lambda r: compared(r, GROUP),
@@ -507,10 +509,10 @@ show(noise_figure({name: by_prompt(moments[name]) for name in DRAWN}, PASSING.to
 
 # %% [markdown]
 # - **Compared with nobody** is the quietest here, since a reward of 0 leaves a failure alone. That is luck of the units: pay
-#   1 and 2 in place of 0 and 1, and it is gone (notebook 02). All the rows below it do not care.
-# - **That prompts are not equally easy is no bias.** Whoever is compared with *others*, whichever they are, has the true
-#   gradient on average. What difficulty costs is noise: against the batch, a hard prompt's many failures all look bad, and each
-#   shakes another wrong answer.
+#   1 and 2 in place of 0 and 1, and it is by far the noisiest (notebook 02). The other rows do not care.
+# - **That prompts are not equally easy is no bias.** Whoever is compared with *others*, of any prompt, has the true gradient
+#   on average, as long as it was settled before who they are. What difficulty costs is noise: against the batch, a hard
+#   prompt's many failures all look bad, and each shakes another wrong answer.
 # - **A mean with oneself in it** shortens the gradient, by (n − 1)/n, in the same measure for all: no angle. **Dividing by a
 #   group's std** turns it, because every prompt gets a factor of its own.
 # - **Learnt clusters** are biased: a completion has no part in its own mean, but its reward has a say in *who its peers are*.
@@ -520,9 +522,9 @@ show(noise_figure({name: by_prompt(moments[name]) for name in DRAWN}, PASSING.to
 #
 # ### "Group advantages are biased"
 #
-# A paper of that title [3] says so: underestimated for hard prompts, overestimated for easy ones (we read its abstract).
-# What is true of it, with G = 4? The first two columns are about the *baseline*, among groups that are not silent. The last
-# two are about the *gradient* of the prompt, from all groups, and from those alone that speak, as when silent ones are
+# A paper says so in its title [3]: underestimated for hard prompts, overestimated for easy ones. (We read its abstract; that it
+# means groups that are not silent, we have from a summary.) What is true of it, with G = 4? The third column is about the
+# *baseline*, among groups that are not silent. The next two are about the *gradient* of the prompt, from all groups, and from those alone that speak, as when silent ones are
 # replaced by new draws (DAPO's dynamic sampling).
 
 # %%
@@ -583,7 +585,7 @@ rows = []
 for first, second in (("all", "all"), ("all", "same plan"), ("same plan", "same plan")):
     m = agents.moments(turns(first, second), group_size=4)
     told = []
-    for part in (slice(0, 2), slice(2, 6)):
+    for part in (slice(0, 2), slice(2, 6)):  # the parameters of each agent
         told += [
             m.mean[part] @ agents.gradient[part] / agents.gradient[part].square().sum(),
             m.covariance.diag()[part].sum(),
@@ -601,7 +603,7 @@ header = [
 Table(header, rows)
 
 # %% [markdown]
-# A gradient of 1 is the whole of it. The second agent may be compared with those that were given the same plan: for it, the plan is
+# A gradient of 1 is the whole of it; noise is in units of ‖∇J‖². The second agent may be compared with those that were given the same plan: for it, the plan is
 # part of the prompt. The first one may not: the plan was its *action*, and compared with its own choice it has no merit
 # left. (What remains of it comes from conversations that were alone with their plan.) Who comes later *may* be compared more
 # narrowly, which with four conversations is no quieter, for fewer are left to compare with; never by what one did oneself.
@@ -704,8 +706,15 @@ Table(["trained, on the reward alone", "pass rate", "10 steps", "30 steps", "100
 # %% [markdown]
 # The retriever alone learns from nothing but the reward, with no label of what is relevant, and its limit is known before: max V(d),
 # what the generator makes of the best document. It cannot exceed what the generator can already do with some document.
-# That holds only where *some* documents earn more than others. A generator that ignores what it reads has one V for all, and
-# the retriever's gradient is exactly 0.
+# And *some* documents have to earn more than others. A generator that ignores what it reads has one V for all:
+
+# %%
+deaf = answers.mean(0).expand(D, -1)  # the same answers, whatever was read
+print(f"gradient of the retriever: {two_terms(LIKED, deaf, rewards)[0].norm():.0e}")
+
+# %% [markdown]
+# Then there is nothing to learn about retrieval, and the generator has to learn to read first.
+#
 #
 # ### What it costs
 #
@@ -739,8 +748,9 @@ header = ["baseline", "retrieval: between", "within", "generation: between", "wi
 Table(header, rows)
 
 # %% [markdown]
-# (In units of each term's squared length; one document, one answer.) For the retriever, what one answer to a document says is noisy
-# beside how documents differ: *within* is the larger part, and it is the part that G divides.
+# (In units of each term's squared length; one document, one answer.) For both, what one answer to a document says is noisy beside
+# how documents differ: *within* is the larger part, and it is the part that G divides. (V(d) is the natural baseline for the
+# answers to d, and not the quietest: the one that is weighs each return by its squared score, notebook 02.)
 
 # %% [markdown]
 # **Exercise: How many answers a document is worth** (★★★, 12 min). For a given number of tokens, more answers mean fewer
