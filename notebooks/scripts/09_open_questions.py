@@ -808,7 +808,9 @@ show(tokens_figure(both, [(1000, 50), (300, 100), (100, 200)]))
 # ### Or read several, and sample none?
 #
 # Many systems take the K likeliest documents and sum over them, with probabilities renormalised. Then there is no noise
-# of picking. What is there instead? (That such gradients are "biased or high-variance" is said in the abstract of [4].)
+# of picking. What is there instead? (That such gradients are "biased or high-variance" is said in the abstract of [4].) One thing
+# first: V(d) is had without sampling an answer only if the right one is *known*, and can be scored under each document. A
+# checker alone does not know it. The comparison grants the sum its V(d).
 
 
 # %%
