@@ -695,8 +695,8 @@ ASKED = {
     ),
     # 09
     "09: a clever schedule": Asked(
-        "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. Where "
-        "does it rest, beside the curve on which fixed weights end?",
+        "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. "
+        "Where does it rest, beside the curve on which fixed weights end?",
         "on it",
         options=(
             "above it",
@@ -732,7 +732,7 @@ ASKED = {
             "about 30 %",
             "about 85 %",
         ),
-        because="It finds the best document it ever reads. The third moves up when one of the first two is pushed down.",
+        because="It finds the best document that it ever reads: the third moves up when one of the two is pushed down.",
     ),
     # 10
     "10: four bits": Asked(
