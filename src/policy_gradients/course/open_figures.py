@@ -95,7 +95,8 @@ def noise_figure(noise: Mapping[str, Sequence[float]], rates: Sequence[float]) -
 def tokens_figure(spread: Spread, costs: Sequence[tuple[int, int]], most: int = 24) -> Figure:
     """Variance for equally many tokens against the number of answers to each document, in units of one answer each.
 
-    A solid line where a document is read once for its answers, a dotted one where it is read for each of them.
+    One line for each pair of lengths, where a document is read once for its answers, and a dotted one, the same for all
+    lengths, where it is read anew for each of them.
 
     Args:
         costs: pairs of (tokens of a document, tokens of an answer).
@@ -108,17 +109,17 @@ def tokens_figure(spread: Spread, costs: Sequence[tuple[int, int]], most: int = 
         raise ValueError("tokens_figure needs at least one pair of lengths")
     figure = Figure(figsize=(8.8, 3.8), layout="constrained")
     axes, groups, told = figure.add_subplot(), np.arange(1, most + 1), []
+    variance = np.array([spread.variance(1, int(group)) for group in groups]) / spread.variance()
     for index, (document, answer) in enumerate(costs):
-        one = spread.variance() * (document + answer)
-        variance = np.array([spread.variance(1, int(group)) for group in groups])
-        once, each = variance * (document + groups * answer) / one, variance * groups * (document + answer) / one
-        colour, best = PALETTE[index % len(PALETTE)], best_group(spread.between, spread.within, document, answer)
-        axes.plot(groups, once, color=colour, label=f"{document} + G · {answer} tokens, read once")
-        axes.plot(groups, each, color=colour, linestyle=":", label=f"{document} + {answer} tokens, read G times")
+        once = variance * (document + groups * answer) / (document + answer)
+        look = {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[index % 2]}
+        axes.plot(groups, once, label=f"{document} + G · {answer} tokens", **look)
+        best = best_group(spread.between, spread.within, document, answer)
         if best <= most:
             marker = MARKERS[index % len(MARKERS)]
-            axes.plot(best, once[best - 1], marker, color=colour, markersize=8, markeredgecolor=INK)
+            axes.plot(best, once[best - 1], marker, color=look["color"], markersize=8, markeredgecolor=INK)
             told.append(f"{document} and {answer} tokens: least {once[best - 1]:.2f} at G = {best}")
+    axes.plot(groups, variance * groups, color=GREY, linestyle=":", label="read anew for each answer")
     axes.axhline(1, color=GREY, linewidth=1)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
