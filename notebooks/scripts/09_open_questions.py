@@ -246,7 +246,7 @@ show(frontier_figure(RATES, curves))
 # - A weight that follows the **batch's mean**, as FG-ExPO's does, is one weight for all prompts at any moment. It rests
 #   *on* the frontier, at a point that a fixed weight would have reached as well.
 # - A weight for **each prompt** pays more for the same mean pass rate, whichever way it leans. *Accuracy* spends nats
-#   on the hard prompts and saves them at the easy ones, where a point of pass rate is cheap.
+#   on the hard prompts and saves them at the easy ones, where the next point would have been cheaper.
 # - *Variance* has a catch besides. As a prompt is learnt its variance falls, and the weight with it: from some base
 #   downwards nothing holds that prompt any more, and the points of its curve jump.
 #
@@ -323,10 +323,11 @@ Table(["β follows", "steps", "pass rate", "KL", "nats saved [95 %]", "p, correc
 # %% [markdown]
 # - A weight for **each prompt** pays more on the way, too, at both lengths.
 # - A weight that follows the **batch's mean** is a schedule in time, and nothing forbids it to win. "Holds" means that what
-#   it saves is no chance; the interval beside it says how much that is, and whether anybody would notice.
+#   it saves is no chance; the interval beside it says that it is far below 0.01 nats. "Undecided" is about ten worlds, a few of
+#   which differ much. (To add worlds now, until a word changes, would be what notebook 08 warns of.)
 #
-# These are ten worlds of four prompts, one feature map, plain gradient steps. What they show is that the second kind of
-# schedule is a question of optimisation, to be measured, and the first one a loss that can be computed.
+# These are small worlds of four prompts, random features, plain gradient steps. What they show is that a schedule for the
+# batch is a question of optimisation, to be measured, and one for each prompt a loss that can be computed.
 #
 # ### A falsifier that falsifies nothing
 #
@@ -378,8 +379,8 @@ Table(["β", *(f"against no price, p = {p}" for p in RATES)], rows)
 #
 # **Verdict on question 1.** *For 0/1 rewards and a policy that is free to reach its optimum, no schedule of β ends above the
 # frontier of mean pass rate against mean KL that fixed weights reach: one for the whole batch ends on it, one for each prompt
-# below it. On the way there a batch-wide schedule may gain or lose, and has to show it in nats at equal pass rate; what ours
-# gained was too little to matter.*
+# below it. On the way there a batch-wide schedule may gain or lose, and has to show it in nats at equal pass rate; ours gained
+# less than matters in a short training, and in a longer one ten worlds did not decide.*
 #
 # ## 2. Who may be compared with whom?
 #
@@ -514,7 +515,7 @@ show(noise_figure({name: by_prompt(moments[name]) for name in DRAWN}, PASSING.to
 #   on average, as long as it was settled before who they are. What difficulty costs is noise: against the batch, a hard
 #   prompt's many failures all look bad, and each shakes another wrong answer.
 # - **A mean with oneself in it** shortens the gradient, by (n − 1)/n, in the same measure for all: no angle. **Dividing by a
-#   group's std** turns it, because every prompt gets a factor of its own.
+#   group's std** turns it, because every prompt gets a factor of its own. (A batch's std is nearly the same for all of them.)
 # - **Learnt clusters** are biased: a completion has no part in its own mean, but its reward has a say in *who its peers are*.
 #   Leave it out of that as well, and the bias is gone. In this world the bias is small, and so is what such clusters gain.
 # - **The middle** is worth a look: half the group's mean, half the batch's, both without oneself. It is unbiased for any
