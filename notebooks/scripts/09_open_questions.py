@@ -33,7 +33,7 @@
 # | | |
 # | --- | --- |
 # | to read and think | 40 min, and 52 min for the five exercises |
-# | to run | under a minute on one CPU core, no GPU, no model: all of it is enumerated |
+# | to run | half a minute of one CPU core, no GPU, no model: all of it is enumerated |
 # | needs | [notebook 05](05_grpo_from_scratch.ipynb): groups; [07](07_evaluation.ipynb): pass rate against KL; [08](08_ablations.ipynb): verdicts |
 
 # %%
