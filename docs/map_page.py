@@ -53,6 +53,10 @@ BUILT = {
         "Left: the strict pass rate of each arm",
         "a verdict on seven arms: paired runs, exact p-values, a correction for all that was asked",
     ),
+    "09_open_questions": (
+        "Left: mean pass rate against mean KL",
+        "three open questions answered in small: frontiers of a KL weight, shared baselines, a retriever's gradient",
+    ),
 }
 WIDTH = 230  # CSS pixels
 

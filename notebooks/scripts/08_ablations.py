@@ -576,4 +576,4 @@ progress()
 #
 # Not shown: a headline confirmed at full size, and a knob whose effect depends on another one.
 #
-# Next: [Is what is served the policy that was trained?](10_deploy.ipynb), 30 min to read and 34 min of exercises.
+# Next: [What does nobody know yet?](09_open_questions.ipynb), 40 min to read and 52 min of exercises.

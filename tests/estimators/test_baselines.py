@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from policy_gradients.estimators.baselines import leave_one_out, optimal_baseline, running_mean, value_loss
+from policy_gradients.estimators.baselines import (
+    leave_one_out,
+    mean_of_peers,
+    optimal_baseline,
+    running_mean,
+    value_loss,
+)
 
 
 def test_leave_one_out_is_the_mean_of_the_others():
@@ -59,3 +65,33 @@ def test_value_loss_counts_real_steps_alone():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_peers_are_compared_and_who_has_none_meets_all():
+    values, of = torch.tensor([1.0, 2.0, 6.0, 11.0]), torch.tensor([0, 0, 0, 1])
+    same = of.unsqueeze(0) == of.unsqueeze(1)
+    assert mean_of_peers(values, same).tolist() == [4, 3.5, 1.5, 3]
+    assert_close(mean_of_peers(values, torch.ones(4, 4, dtype=torch.bool)), leave_one_out(values))
+    both = torch.stack([values, values.flip(0)])
+    each = torch.stack([same, same.flip(0, 1)])
+    assert_close(mean_of_peers(both, each)[1], mean_of_peers(values, same).flip(0))
+    assert_close(mean_of_peers(both, same)[0], mean_of_peers(values, same))
+    one_way = torch.zeros(4, 4, dtype=torch.bool)
+    one_way[0, 3] = True  # row i: with whom i is compared
+    assert mean_of_peers(values, one_way)[0] == 11 and mean_of_peers(values, one_way)[3] == 3
+    assert mean_of_peers(torch.tensor([1, 0]), torch.zeros(2, 2, dtype=torch.bool)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "peers", "said"),
+    [
+        (torch.zeros(1), torch.zeros(1, 1, dtype=torch.bool), "at least 2"),
+        (torch.zeros(3), torch.zeros(3, 3), "truth values"),
+        (torch.zeros(3), torch.zeros(2, 2, dtype=torch.bool), r"shape \(3, 3\)"),
+        (torch.zeros(2, 3), torch.zeros(4, 3, 3, dtype=torch.bool), "leading dimensions"),
+        (torch.tensor([0.0, torch.nan]), torch.zeros(2, 2, dtype=torch.bool), "finite"),
+    ],
+)
+def test_peers_that_do_not_fit_are_refused(values, peers, said):
+    with pytest.raises(ValueError, match=said):
+        mean_of_peers(values, peers)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from policy_gradients.estimators.baselines import leave_one_out
+from policy_gradients.estimators.baselines import leave_one_out, mean_of_peers
 from policy_gradients.estimators.scores import score_gradient
 from policy_gradients.oracle.exact import Oracle
-from policy_gradients.oracle.outcomes import Moments, joint_moments
+from policy_gradients.oracle.outcomes import Moments, joint_moments, reward_moments
 from policy_gradients.worlds.small import bernoulli_bandit, token_tree
 from policy_gradients.worlds.tabular import softmax_policy
 
@@ -74,3 +74,53 @@ def test_length_angle_and_noise_of_a_mean():
     assert moments.angle(exact) == pytest.approx(45, abs=1e-4)
     assert moments.noise == pytest.approx(1.0)
     assert moments.angle(2 * moments.mean) == 0
+
+
+ADVANTAGES = {
+    "leave one out": lambda r: r - leave_one_out(r),
+    "mean and std": lambda r: (r - r.mean(-1, keepdim=True)) / (r.std(-1, keepdim=True) + 1e-4),
+    "rewards": lambda r: r,
+}
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_patterns_of_rewards_are_enough(name):
+    """The same mean and covariance as from all answers of all places, prompts of different numbers of answers."""
+    theta = torch.tensor([0.3, -0.2, 0.5, 0.1, -0.7, 0.4], dtype=torch.float64)
+    worlds = [token_tree(answers, 1, lambda text: float(text[0] == 0), eos=False) for answers in (3, 4)]
+    first = Oracle(worlds[0], lambda t: t[None, :3].log_softmax(-1), theta)
+    second = Oracle(worlds[1], lambda t: t[None, 2:].log_softmax(-1), theta)
+    places, of = [first.outcomes, second.outcomes, first.outcomes, second.outcomes], ADVANTAGES[name]
+    short, long = reward_moments(of, places), joint_moments(lambda b: score_gradient(b.scores, of(b.returns)), places)
+    torch.testing.assert_close(short.mean, long.mean, atol=1e-14, rtol=0)
+    torch.testing.assert_close(short.covariance, long.covariance, atol=1e-14, rtol=0)
+    assert long.variance > 0.01
+
+
+def test_peers_chosen_by_others_add_no_bias_and_by_oneself_they_do():
+    first, second = prompt(0, answers=3), prompt(1, answers=5)
+    places, exact = [first.outcomes, second.outcomes] * 2, (first.gradient + second.gradient) / 2
+
+    def by_others(r):  # who has a peer depends on all rewards but the own one
+        return r - mean_of_peers(r, (r.unsqueeze(-2) + torch.zeros(4, 1, dtype=r.dtype)) > 0.5)
+
+    def by_oneself(r):
+        return r - mean_of_peers(r, r.unsqueeze(-2) == r.unsqueeze(-1))
+
+    assert reward_moments(by_others, places).bias(exact) < 1e-14
+    assert reward_moments(by_oneself, places).bias(exact) > 0.01
+
+
+def test_what_patterns_of_rewards_cannot_do_is_said():
+    places = [prompt(0, answers=3).outcomes] * 2
+    with pytest.raises(ValueError, match="at least one place"):
+        reward_moments(lambda r: r, [])
+    with pytest.raises(ValueError, match="4 patterns of returns, more than 3"):
+        reward_moments(lambda r: r, places, most=3)
+    with pytest.raises(ValueError, match=r"must have the shape of the returns, \(4, 2\)"):
+        reward_moments(lambda r: r.mean(1), places)
+    with pytest.raises(ValueError, match="one θ"):
+        reward_moments(lambda r: r, [*places, BANDIT.outcomes])
+    longer = Oracle(token_tree(2, 2, lambda text: 2.0), lambda t: t.view(1, 2).expand(2, 2).log_softmax(-1), LOGITS)
+    with pytest.raises(ValueError, match="0 and 1 alone"):
+        reward_moments(lambda r: r, [longer.outcomes])

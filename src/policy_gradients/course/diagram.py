@@ -22,6 +22,7 @@ NEW = {
     "06_grpo_on_a_t4": (2, "reward = checker(completion), priced with KL to the reference"),
     "07_evaluation": (1, "rollout on prompts that no training saw, and intervals"),
     "08_ablations": (5, "loss = policy loss - weight * entropy: which weight, and how would we know?"),
+    "09_open_questions": (3, "advantages = rewards - mean of peers: who may be a peer?"),
     "10_deploy": (1, "the rollout is a server's: is it still sampled from π?"),
 }
 

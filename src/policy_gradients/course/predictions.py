@@ -693,6 +693,47 @@ ASKED = {
             "neither",
         ),
     ),
+    # 09
+    "09: a clever schedule": Asked(
+        "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. "
+        "Where does it rest, beside the curve on which fixed weights end?",
+        "on it",
+        options=(
+            "above it",
+            "on it",
+            "below it",
+        ),
+        because="At rest β has some value, and for that value the optimum is on the curve.",
+    ),
+    "09: a falsifier": Asked(
+        "Two equal policies, ten prompts, eight completions of each at each prompt, of which 60 % pass. How likely is "
+        "the first one's pass rate the lower one at some prompt? (0 to 1)",
+        0.994,
+        within=0.05,
+        because="At one prompt it is two in five, and there are ten of them.",
+    ),
+    "09: learnt clusters": Asked(
+        "Prompts are sorted into easy and hard by the rewards of this very batch; then each completion is compared "
+        "with the *others* of its cluster. Is the gradient biased?",
+        "yes, if little",
+        options=(
+            "no: nobody is compared with itself",
+            "yes, if little",
+            "yes, it points backwards",
+        ),
+        because="A completion is not in its own mean, but it has a say in who is.",
+    ),
+    "09: two documents": Asked(
+        "A retriever learns from its two likeliest documents, both read at every step, without any sampling. The one "
+        "that helps (85 %) stands last of six. Where does the pass rate end?",
+        "about 30 %",
+        options=(
+            "about 15 %",
+            "about 30 %",
+            "about 85 %",
+        ),
+        because="It finds the best document that it ever reads: the third moves up when one of the two is pushed down.",
+    ),
     # 10
     "10: four bits": Asked(
         "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",

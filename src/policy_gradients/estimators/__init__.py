@@ -12,7 +12,13 @@ from policy_gradients.estimators.advantages import (
     group_advantages_by_id,
     zero_variance_share,
 )
-from policy_gradients.estimators.baselines import leave_one_out, optimal_baseline, running_mean, value_loss
+from policy_gradients.estimators.baselines import (
+    leave_one_out,
+    mean_of_peers,
+    optimal_baseline,
+    running_mean,
+    value_loss,
+)
 from policy_gradients.estimators.credit import redistribute, shape_rewards, with_terminal_reward
 from policy_gradients.estimators.divergences import (
     KlEstimator,
@@ -128,6 +134,7 @@ __all__ = [
     "masked_mean",
     "masked_var",
     "masked_whiten",
+    "mean_of_peers",
     "n_step_returns",
     "natural_gradient",
     "optimal_baseline",

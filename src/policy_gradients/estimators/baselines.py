@@ -37,6 +37,42 @@ def leave_one_out(values: Tensor, dim: int = -1) -> Tensor:
     return torch.where((values == values.narrow(dim, 0, 1)).all(dim, keepdim=True), values, others)  # no rounding there
 
 
+def mean_of_peers(values: Tensor, peers: Tensor) -> Tensor:
+    """The mean of the *others* that a sample is compared with; who has no peers is compared with all others.
+
+    One function for every way to share a baseline: peers of the same prompt give RLOO, all of a batch the batch's
+    leave-one-out mean, those of a cluster something between. A sample is never its own peer, whatever the diagonal
+    says. Without bias as long as who is a peer of i does not depend on what i did or earned.
+
+    Typical mistakes: the own value counted; the number of all divided by, not that of the peers; peers chosen by the
+    value itself.
+
+    Args:
+        values: (..., n), n ≥ 2.
+        peers: truth values, (n, n), or (..., n, n): row i says with whom i is compared.
+
+    Returns:
+        (..., n), no gradient.
+
+    Raises:
+        ValueError: fewer than two values, values that are not finite, peers that are no truth values or do not match.
+    """
+    values = finite("values", values, 1)
+    n = values.shape[-1]
+    if n < 2:
+        raise ValueError(f"values {tuple(values.shape)}: a comparison needs at least 2")
+    if peers.dtype != torch.bool or peers.shape[-2:] != (n, n) or peers.shape[:-2] not in ((), values.shape[:-1]):
+        raise ValueError(
+            f"peers must be truth values of shape ({n}, {n}), or with the leading dimensions of values "
+            f"{tuple(values.shape)}; got {peers.dtype}, {tuple(peers.shape)}"
+        )
+    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+    weights = (peers & ~torch.eye(n, dtype=torch.bool, device=peers.device)).to(wide.dtype)
+    count = weights.sum(-1)
+    mean = (weights @ wide.unsqueeze(-1)).squeeze(-1) / count.clamp(min=1)
+    return torch.where(count > 0, mean, leave_one_out(wide)).to(values.dtype)
+
+
 def running_mean(baseline: Tensor | float, rewards: Tensor, rate: float = 0.1) -> Tensor:
     """b + rate · (mean(r) - b): the baseline for the *next* batch (Williams 1992, reinforcement comparison).
 

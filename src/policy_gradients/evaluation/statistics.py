@@ -65,6 +65,15 @@ def kl_floor(q: float, p: float) -> float:
     return 0.0 if q <= p else binary_kl(q, p)
 
 
+def tilted_rate(p: float | NDArray[np.float64], tilt: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """The pass rate after the odds of passing were multiplied by e^tilt: p e^s / (1 - p + p e^s), broadcast.
+
+    With tilt = 1/β this is the optimum of E[R] - β·KL for a 0/1 reward, see `optimal_frontier`. Nothing is checked:
+    p = 0 and p = 1 give NaN or themselves.
+    """
+    return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-np.asarray(p)) + tilt)))
+
+
 def optimal_frontier(p: float, num: int = 200) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The exact reward-KL frontier of a 0/1 reward, as (kl, pass_rate), both shape (num,), both rising.
 
@@ -83,7 +92,7 @@ def optimal_frontier(p: float, num: int = 200) -> tuple[NDArray[np.float64], NDA
     reference_logit = math.log(p) - math.log1p(-p)
     furthest = max(reference_logit, 0.0) + 20  # odds of 5e8 : 1 at least, beyond which the rate is 1 on any plot
     tilt = np.linspace(0.0, furthest - reference_logit, num - 1)
-    pass_rate = 1 / (1 + np.exp(-(reference_logit + tilt)))
+    pass_rate = tilted_rate(p, tilt)
     log_z = np.logaddexp(math.log1p(-p), math.log(p) + tilt)
     kl = np.maximum(tilt * pass_rate - log_z, 0.0)
     pass_rate[0], kl[0] = p, 0.0
@@ -177,6 +186,24 @@ def largest_cluster_share(texts: Sequence[str], n: int = 5) -> float:
     """
     holders = Counter(gram for text in _some(texts) for gram in set(_ngrams(text, n)))
     return max(holders.values()) / len(texts)
+
+
+def chance_of_a_lower_prompt(pass_rate: float, samples: int, prompts: int) -> float:
+    """How likely two policies of *equal* pass rates differ at some prompt, to the loss of a given one of them.
+
+    Each is sampled `samples` times at each prompt, and passes there with probability `pass_rate`. A prompt counts as
+    soon as the first has fewer passes than the second: (1 - Σ_k b(k)²) / 2 with b the binomial probabilities.
+
+    Raises:
+        ValueError: a pass rate outside [0, 1], samples or prompts below 1.
+    """
+    _probability("pass_rate", pass_rate)
+    if samples < 1 or prompts < 1:
+        raise ValueError(f"samples and prompts must be at least 1, got {samples} and {prompts}")
+    passes = range(samples + 1)
+    chances = [math.comb(samples, k) * pass_rate**k * (1 - pass_rate) ** (samples - k) for k in passes]
+    lower = (1 - sum(chance * chance for chance in chances)) / 2
+    return 1 - (1 - lower) ** prompts
 
 
 def _probability(name: str, value: float) -> None:

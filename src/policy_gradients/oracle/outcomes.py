@@ -187,6 +187,62 @@ def joint_moments(estimator: Estimator, places: Sequence[Outcomes], most: int = 
     return Moments(mean, second - torch.outer(mean, mean))
 
 
+def reward_moments(advantages: Callable[[Tensor], Tensor], places: Sequence[Outcomes], most: int = 2**18) -> Moments:
+    """`joint_moments` of ĝ = (1/n) Σ_i A_i ψ_i where all returns are 0 or 1 and the A_i follow from them alone.
+
+    Given the returns, the scores ψ_i of the places are independent: so only the 2^n patterns of returns are visited,
+    whatever the number of answers, and the mean and covariance of ψ_i given its own return do the rest.
+
+    Args:
+        advantages: maps returns (batches, n) of 0 and 1 to advantages of that shape.
+        places: the outcomes of each of the n places, independent of the others, all of one θ.
+
+    Raises:
+        ValueError: no places, scores of different sizes, a return other than 0 and 1, more than `most` patterns,
+            advantages of another shape.
+    """
+    if not places:
+        raise ValueError("reward_moments needs the outcomes of at least one place")
+    if 2 ** len(places) > most:
+        raise ValueError(f"{len(places)} places have {2 ** len(places)} patterns of returns, more than {most}")
+    worlds = {id(outcomes): _by_return(outcomes) for outcomes in places}
+    if len({mean.shape[1] for _, mean, _ in worlds.values()}) != 1:
+        raise ValueError("the outcomes need scores, all with respect to one θ")
+    chance, mean, within = (
+        torch.stack(column) for column in zip(*(worlds[id(outcomes)] for outcomes in places), strict=True)
+    )  # (n, 2), (n, 2, size), (n, 2, size, size)
+    n = len(places)
+    returns = (torch.arange(2**n).unsqueeze(1) >> torch.arange(n)) & 1
+    given = advantages(returns.double())
+    if given.shape != returns.shape:
+        raise ValueError(f"the advantages {tuple(given.shape)} must have the shape of the returns, ({2**n}, {n})")
+    weight = torch.where(returns == 1, chance[:, 1], chance[:, 0]).prod(1)
+    split = torch.stack([given * (1 - returns), given * returns], dim=-1) / n  # (2^n, n, 2): by own return
+    middle = torch.einsum("bnr,nrp->bp", split, mean)
+    centre = weight @ middle
+    covariance = torch.einsum("b,bp,bq->pq", weight, middle, middle) - torch.outer(centre, centre)
+    covariance += torch.einsum("nr,nrpq->pq", torch.einsum("b,bnr->nr", weight, split.square()), within)
+    return Moments(centre, covariance)
+
+
+def _by_return(outcomes: Outcomes) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a return of 0 and of 1: its chance, (2,), and the score's mean (2, size) and covariance (2, size, size)."""
+    returns, probabilities = outcomes.episodes.returns, outcomes.probabilities
+    if not ((returns == 0) | (returns == 1)).all():
+        raise ValueError("reward_moments takes returns of 0 and 1 alone")
+    assert outcomes.episodes.scores is not None
+    scores = outcomes.episodes.scores.sum(1)
+    parts = []
+    for value in (0, 1):
+        own = torch.where(returns == value, probabilities, 0.0)
+        chance = own.sum()
+        share = own / chance.clamp(min=1e-300)
+        mean = share @ scores
+        parts.append((chance, mean, torch.einsum("n,np,nq->pq", share, scores, scores) - torch.outer(mean, mean)))
+    chance, mean, covariance = (torch.stack(column) for column in zip(*parts, strict=True))
+    return chance, mean, covariance
+
+
 def gauss_hermite(nodes: int) -> tuple[Tensor, Tensor]:
     """Nodes and weights with Σ w f(x) = E[f(z)], z standard normal, exact for polynomials of degree 2·nodes - 1.
 

@@ -879,6 +879,119 @@ def verdict(difference, interval, corrected, smallest):
     return ("undecided", "no difference that matters")[nothing]
 
 
+# 09
+def optimal_rate(p, beta):
+    raised = p * math.exp(1 / beta)
+    return raised / (1 - p + raised)
+
+
+def optimal_rate(p, beta):
+    return torch.sigmoid(torch.logit(torch.tensor(p, dtype=torch.double)) + 1 / beta).item()
+
+
+def optimal_rate(p, beta):
+    weights = [(1 - p) * math.exp(-1 / beta), p]
+    return weights[1] / sum(weights)
+
+
+def fires_at_nothing(q, samples, prompts):
+    chances = [math.comb(samples, k) * q**k * (1 - q) ** (samples - k) for k in range(samples + 1)]
+    lower = sum(chances[a] * chances[b] for a in range(samples + 1) for b in range(samples + 1) if a < b)
+    return 1 - (1 - lower) ** prompts
+
+
+def fires_at_nothing(q, samples, prompts):
+    chances, below, lower = [], 0.0, 0.0
+    for k in range(samples + 1):
+        chances.append(math.comb(samples, k) * q**k * (1 - q) ** (samples - k))
+        lower += chances[-1] * below
+        below += chances[-1]
+    silent = 1.0
+    for _ in range(prompts):
+        silent *= 1 - lower
+    return 1 - silent
+
+
+def fires_at_nothing(q, samples, prompts):
+    k = torch.arange(samples + 1, dtype=torch.double)
+    log_choose = math.lgamma(samples + 1) - torch.lgamma(k + 1) - torch.lgamma(samples - k + 1)
+    chances = log_choose.exp() * torch.tensor(q).double() ** k * torch.tensor(1 - q).double() ** (samples - k)
+    return 1 - (1 - (1 - chances.square().sum().item()) / 2) ** prompts
+
+
+def compared(rewards, peers):
+    n = rewards.shape[-1]
+    weights = (peers & ~torch.eye(n, dtype=torch.bool)).to(rewards.dtype)
+    count = weights.sum(-1)
+    others = (rewards.sum(-1, keepdim=True) - rewards) / (n - 1)
+    mean = (weights @ rewards[..., None])[..., 0] / count.clamp(min=1)
+    return rewards - torch.where(count > 0, mean, others)
+
+
+def compared(rewards, peers):
+    n = rewards.shape[-1]
+    peers = peers.expand(*rewards.shape, n).clone()
+    peers.diagonal(dim1=-2, dim2=-1).fill_(False)
+    alone = ~peers.any(-1, keepdim=True)
+    weights = (peers | (alone & ~torch.eye(n, dtype=torch.bool))).to(rewards.dtype)
+    return rewards - torch.einsum("...ij,...j->...i", weights / weights.sum(-1, keepdim=True), rewards)
+
+
+def compared(rewards, peers):
+    if rewards.dim() > 1:
+        each = peers if peers.dim() > 2 else [peers] * len(rewards)
+        return torch.stack([compared(r, p) for r, p in zip(rewards, each, strict=True)])
+    advantages = []
+    for i, own in enumerate(rewards.tolist()):
+        others = [r for j, r in enumerate(rewards.tolist()) if j != i]
+        chosen = [r for j, r in enumerate(rewards.tolist()) if j != i and peers[i, j]] or others
+        advantages.append(own - sum(chosen) / len(chosen))
+    return torch.tensor(advantages, dtype=rewards.dtype)
+
+
+def two_terms(pi_d, pi_y, rewards):
+    values = (pi_y * rewards).sum(1)
+    return pi_d * (values - pi_d @ values), pi_d[:, None] * pi_y * (rewards - values[:, None])
+
+
+def two_terms(pi_d, pi_y, rewards):
+    documents = pi_d.log().clone().requires_grad_()
+    answers = pi_y.log().clone().requires_grad_()
+    objective = (documents.softmax(0)[:, None] * answers.softmax(1) * rewards).sum()
+    return torch.autograd.grad(objective, (documents, answers))
+
+
+def two_terms(pi_d, pi_y, rewards):
+    values = torch.stack([p @ r for p, r in zip(pi_y, rewards, strict=True)])
+    first = (torch.diag(pi_d) - torch.outer(pi_d, pi_d)) @ values
+    second = [d * (torch.diag(p) - torch.outer(p, p)) @ r for d, p, r in zip(pi_d, pi_y, rewards, strict=True)]
+    return first, torch.stack(second)
+
+
+def best_group(between, within, document_tokens, answer_tokens):
+    def price(group):
+        return (between + within / group) * (document_tokens + group * answer_tokens)
+
+    group = 1
+    while price(group) > price(group + 1):
+        group += 1
+    return group
+
+
+def best_group(between, within, document_tokens, answer_tokens):
+    ideal = math.sqrt(within * document_tokens / (between * answer_tokens))
+    low = max(1, math.floor(ideal))
+    rises = between * answer_tokens >= within * document_tokens / (low * (low + 1))  # of one answer more
+    return low if rises else low + 1
+
+
+def best_group(between, within, document_tokens, answer_tokens):
+    group = 1
+    while group * (group + 1) * between * answer_tokens < within * document_tokens:
+        group += 1
+    return group
+
+
 # The lab
 def token_positions(mask):
     return (mask.cumsum(-1) - 1).clamp(min=0)

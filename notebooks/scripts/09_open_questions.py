@@ -1,0 +1,928 @@
+# ---
+# jupyter:
+#   colab:
+#     provenance: []
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 · What does nobody know yet?
+#
+# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/policy-gradients/blob/main/notebooks/09_open_questions.ipynb)
+#
+# The page from which this course started (see the [bibliography](../docs/bibliography.md#the-source-page)) ends with open
+# questions. Should the price on divergence listen to the reward? May prompts share their statistics? Can a retriever be
+# trained by the same gradient? A question stays open as long as nobody says what would count as an answer. Here each of
+# the three is cut down to a world in which everything can be enumerated, and answered there, exactly. What that leaves
+# open is listed at the end.
+#
+# **Afterwards you can**
+#
+# - judge a KL schedule in the one currency that decides: nats at equal pass rate;
+# - say of any baseline whether it is biased, and whose noise it is;
+# - split a gradient into a part for the retriever and one for the generator, and price both in tokens;
+# - recognise a falsifier that fires at nothing.
+#
+# | | |
+# | --- | --- |
+# | to read and think | 40 min, and 52 min for the five exercises |
+# | to run | half a minute of one CPU core, no GPU, no model: all of it is enumerated |
+# | needs | [notebook 05](05_grpo_from_scratch.ipynb): groups; [07](07_evaluation.ipynb): pass rate against KL; [08](08_ablations.ipynb): verdicts |
+
+# %%
+# @title Setup: on Colab this installs the course, elsewhere it does nothing
+from importlib.util import find_spec
+
+if find_spec("policy_gradients") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/OWNER/policy-gradients")  # noqa: F821
+
+# %%
+from policy_gradients.course.diagram import five_steps
+from policy_gradients.course.display import Table, show, zero
+from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
+from policy_gradients.course.predictions import ask
+
+show(five_steps("09_open_questions"))
+
+# %%
+import math  # noqa: F401 (an answer may want it)
+
+import numpy as np
+import torch
+
+# %% [markdown]
+# ## 1. A price on divergence that listens to the reward
+#
+# Training maximises E[r] − β·KL: reward, less a price on how far the policy went from its reference. The page asks for a β
+# that depends on "gradient magnitude and reward variance": large steps where the reward is sure, small ones where it
+# is not. Would that be better? Better *at what* has to be said first. A smaller β gets more reward and goes farther, and
+# that is no achievement. So: **at equal pass rate, are fewer nats paid?**
+#
+# ### One prompt
+#
+# For a reward of 0 or 1, the best policy at a weight β is known in closed form. It is the reference, each completion
+# weighted by $e^{r/\beta}$ (notebook 07).
+
+# %% [markdown]
+# **Exercise: Where a fixed weight comes to rest** (★, 6 min). What passes is weighted by one factor, what fails by another.
+
+
+# %%
+def optimal_rate(p, beta):
+    """Pass rate of the policy that maximises E[r] − β·KL, for a 0/1 reward; the reference passes with probability p."""
+    return ...  # your code here
+
+
+# %%
+optimal_rate = check(optimal_rate)
+# hint(optimal_rate)  # without the #: a hint, and the next one each time
+# solution(optimal_rate)
+
+# %%
+from policy_gradients.evaluation.statistics import binary_kl, kl_floor
+
+rows = []
+for beta in (4, 1, 0.5, 0.3, 0.2, 0.1):
+    q = optimal_rate(0.1, beta)
+    rows.append([beta, q, binary_kl(q, 0.1), kl_floor(q, 0.1)])
+Table(["β", "pass rate at rest, from 10 %", "its KL (nats)", "least KL for that pass rate"], rows)
+
+# %% [markdown]
+# The last two columns agree: every fixed weight ends on the curve of least KL (notebook 07's frontier). A weight chooses
+# the *point*; the curve is the reference's. Now let β move during training, with the pass rate, the variance, the
+# length of the gradient or the phase of the moon.
+
+# %%
+ask("09: a clever schedule")
+
+# %% [markdown]
+# Where training rests, β has some value, and the gradient is zero *for that value*. So log(π/π_ref) is a constant on all
+# that passes and another one on all that fails, which is the family above. (Nothing changes if β is differentiated
+# as well, as long as it hangs on the pass rate and the KL alone.) To see it happen we need a policy that is really trained:
+# four prompts, six answers each, one of them right, and the exact gradient at each step. Its parameters may be shared
+# between prompts, through features; at first each prompt has its own.
+
+# %%
+RATES = [0.02, 0.1, 0.4, 0.8]  # how often the reference passes, prompt by prompt
+PROMPTS, ANSWERS = len(RATES), 6
+
+
+def reference(generator, rates=RATES):
+    """log π_ref and which answer is right, (prompts, answers) each."""
+    right = torch.nn.functional.one_hot(torch.randint(ANSWERS, (PROMPTS,), generator=generator), ANSWERS).double()
+    wrong = torch.randn(PROMPTS, ANSWERS, generator=generator, dtype=torch.float64) / 2
+    wrong = wrong.masked_fill(right > 0, -torch.inf).softmax(-1)
+    p = torch.tensor(rates, dtype=torch.float64).unsqueeze(1)
+    return (right * p + wrong * (1 - p)).log(), right
+
+
+def gradient(theta, features, log_ref, right, weight):
+    """Of the mean over prompts of E[r] − β·KL by θ (…, features, answers); and KL and pass rate, (…, prompts) each."""
+    log_pi = (log_ref + features @ theta).log_softmax(-1)
+    pi, apart = log_pi.exp(), log_pi - log_ref
+    kl, passing = (pi * apart).sum(-1), (pi * right).sum(-1)
+    worth = right - weight(passing).unsqueeze(-1) * apart
+    by_logits = pi * (worth - (pi * worth).sum(-1, keepdim=True))
+    return features.mT @ by_logits / PROMPTS, kl, passing
+
+
+# %%
+def ascend(features, log_ref, right, weight, steps, rate=1.0):
+    """KL and pass rate on the way, (steps + 1, 2, …, prompts): at each step, `rate` times the exact gradient."""
+    lead = weight(torch.zeros(right.shape[:-1], dtype=torch.float64)).shape[:-1]
+    theta, path = torch.zeros(*lead, features.shape[-1], ANSWERS, dtype=torch.float64), []
+    for _ in range(steps + 1):
+        step, kl, passing = gradient(theta, features, log_ref, right, weight)
+        path.append(torch.stack([kl, passing]))
+        theta = theta + rate * step
+    return torch.stack(path)
+
+
+# %%
+from policy_gradients.oracle.gradients import gradient as by_autograd
+
+draw = torch.Generator().manual_seed(0)
+log_ref, right = reference(draw)
+features, point = torch.randn(PROMPTS, 3, generator=draw).double(), torch.randn(3, ANSWERS, generator=draw).double()
+
+
+def objective(flat):
+    log_pi = (log_ref + features @ flat.view(3, ANSWERS)).log_softmax(-1)
+    return (log_pi.exp() * (right - 0.3 * (log_pi - log_ref))).sum() / PROMPTS
+
+
+by_hand = gradient(point, features, log_ref, right, lambda q: 0.3 + 0 * q)[0]
+print(
+    "gradient by hand against autograd:",
+    f"{(by_hand.flatten() - by_autograd(objective, point.flatten())).abs().max():.0e}",
+)
+
+# %% [markdown]
+# The schedules. Each takes a pass rate q and gives a weight; the variance of a 0/1 reward is q(1 − q), 1/4 at most.
+#
+# - *accuracy*: loose while little passes, tight when much does. FG-ExPO [1] describes such a weight in its abstract, as a
+#   smooth function of the *batch's mean* accuracy. The fourth power is our choice.
+# - *variance*: loose where the reward is sure, tight where it is not: what the page asks for.
+# - *1 / variance*: the other way round, capped at ten times the base.
+
+# %%
+SCHEDULES = {
+    "fixed": lambda q, base: base + 0 * q,
+    "accuracy": lambda q, base: base * q**4,
+    "variance": lambda q, base: base * 4 * q * (1 - q),
+    "1 / variance": lambda q, base: base / (4 * q * (1 - q)).clip(0.1),
+}
+
+# %%
+from policy_gradients.evaluation.frontiers import settled_rates
+
+own = torch.eye(PROMPTS, dtype=torch.float64)  # each prompt has parameters of its own
+rows = []
+for name, base in {"fixed": 0.5, "accuracy": 1.0, "variance": 0.6, "1 / variance": 0.4}.items():
+    weight = SCHEDULES[name]
+    kl, q = ascend(own, log_ref, right, lambda q: weight(q, base), steps=5000, rate=4.0)[-1]  # noqa: B023
+    over = max(abs(k - binary_kl(x, p)) for k, x, p in zip(kl.tolist(), q.tolist(), RATES, strict=True))
+    rests = [settled_rates([p], lambda q: weight(q, base)).item() for p in RATES]  # noqa: B023
+    told = [" ".join(f"{x:.3f}" for x in each) for each in (q.tolist(), rests)]
+    rows.append([name, base, *told, f"{over:.0e}"])
+Table(["β follows", "base", "pass rates after training", "where β·log(odds ratio) = 1", "KL off the curve"], rows)
+
+# %% [markdown]
+# All on the curve, whatever β followed. (`settled_rates` finds the first resting place on the way from the reference; a rate
+# of 1 says that there is none: the weight vanishes faster than it is needed, and nothing holds the policy back.)
+#
+# ### Several prompts
+#
+# With four prompts there is something to divide: who gets how many of the nats? Maximise the mean pass rate for a given
+# mean KL. By Lagrange, the price of a nat has to be the same everywhere: **one β for all prompts**. Each KL is a convex
+# function of its pass rate, so that is the only optimum, and a schedule that gives each prompt a weight of its own lies
+# below. How far?
+
+# %%
+from policy_gradients.evaluation.frontiers import mean_kl, mean_kl_floor
+
+
+def at_rest(weight, base, scope):
+    """Pass rates of the prompts, each with a weight by itself, or all with one that follows their mean."""
+    groups = [RATES] if scope == "batch mean" else [[p] for p in RATES]
+    return np.concatenate([settled_rates(group, lambda q: weight(q, base)) for group in groups])
+
+
+settled = {}
+for name, weight in SCHEDULES.items():
+    for scope in ["each prompt", "batch mean"][: 1 if name == "fixed" else 2]:
+        found = [at_rest(weight, base, scope) for base in np.geomspace(0.03, 30, 60)]
+        label = name if name == "fixed" else f"{name}, {scope}"
+        settled[label] = [q for q in found if q.mean() < 0.999]
+
+# %%
+rows = []
+for label, found in settled.items():
+    q = min(found, key=lambda q: abs(q.mean() - 0.7))  # the base that comes nearest to 70 %
+    kl, floor = mean_kl(q, RATES), mean_kl_floor(q.mean(), RATES)
+    rows.append(
+        [label, f"{q.mean():.1%}", " ".join(f"{x:.2f}" for x in q), kl, floor, f"{zero(kl / floor - 1, 1e3):.1%}"]
+    )
+Table(["β follows", "mean pass rate", "by prompt", "mean KL", "least KL for it", "paid too much"], rows)
+
+# %%
+from policy_gradients.course.open_figures import frontier_figure
+
+curves = {
+    label: ([mean_kl(q, RATES) for q in found], [q.mean() for q in found])
+    for label, found in settled.items()
+    if "batch" not in label
+}
+show(frontier_figure(RATES, curves))
+
+# %% [markdown]
+# - A weight that follows the **batch's mean**, as FG-ExPO's does, is one weight for all prompts at any moment. It rests
+#   *on* the frontier, at a point that a fixed weight would have reached as well.
+# - A weight for **each prompt** pays more for the same mean pass rate, whichever way it leans. *Accuracy* spends nats
+#   on the hard prompts and saves them at the easy ones, where the next point would have been cheaper.
+# - *Variance* has a catch besides. As a prompt is learnt its variance falls, and the weight with it: from some base
+#   downwards nothing holds that prompt any more, and the points of its curve jump.
+#
+# Who values a hard prompt's success more than an easy one's may want just that. But that is another objective, with
+# weights on the rewards, and it has a frontier of its own, on which again all share one β.
+#
+# ### The way there
+#
+# Where training rests is one thing, and nobody trains that long. Before it rests, a schedule *can* differ from all fixed
+# weights. So: prompts that share parameters (three features for four prompts), a limited number of exact steps, ten
+# random worlds. For each schedule and world we look for the fixed weight that reaches the same mean pass rate *in as
+# many steps*, and compare the nats. First one world, step by step.
+
+# %%
+worlds = [reference(torch.Generator().manual_seed(seed)) for seed in range(10)]
+log_ref, right = (torch.stack(column) for column in zip(*worlds, strict=True))  # (worlds, prompts, answers)
+features = torch.randn(10, PROMPTS, 3, generator=torch.Generator().manual_seed(100), dtype=torch.float64)
+features = features / features.norm(dim=-1, keepdim=True)
+
+ARMS = {
+    "accuracy, batch mean": lambda q: SCHEDULES["accuracy"](q.mean(-1, keepdim=True), 1.0) + 0 * q,
+    "accuracy, each prompt": lambda q: SCHEDULES["accuracy"](q, 1.0),
+    "variance, each prompt": lambda q: SCHEDULES["variance"](q, 0.35),
+}
+PATHS = {"no price at all": lambda q: 0 * q, "fixed, 0.25": lambda q: 0.25 + 0 * q, **ARMS}
+paths = {}
+for name, weight in PATHS.items():
+    path = ascend(features[0], log_ref[0], right[0], weight, steps=400)[1:].mean(-1)
+    paths[name] = path[path[:, 1] < 0.99].T.tolist()
+show(frontier_figure(RATES, paths, lines=True))
+
+# %% [markdown]
+# On the way, everything pays more than the frontier, for even an exact gradient has its own idea of what to learn first: its
+# length goes with p(1 − p), so the middling prompts come before the hard ones, and what three features tie together moves
+# together. A fixed price keeps the path nearer to the frontier than none. Now the comparison at equal pass rate, world by world.
+
+
+# %%
+def fixed_that_reaches(target, steps):
+    """KL, (worlds,), of the fixed weight with which so many steps end at the mean pass rate `target`, (worlds,)."""
+    low, high = torch.full_like(target, 1e-3).log(), torch.full_like(target, 10.0).log()
+    for _ in range(25):
+        middle = (low + high) / 2
+        beta = middle.exp().unsqueeze(-1)
+        kl, passing = ascend(features, log_ref, right, lambda q: beta + 0 * q, steps)[-1].mean(-1)  # noqa: B023
+        low, high = torch.where(passing > target, middle, low), torch.where(passing > target, high, middle)
+    assert (passing - target).abs().max() < 1e-5
+    return kl
+
+
+saved = {}
+for steps in (100, 400):
+    for name, weight in ARMS.items():
+        kl, passing = ascend(features, log_ref, right, weight, steps)[-1].mean(-1)
+        saved[name, steps] = (fixed_that_reaches(passing, steps) - kl, passing, kl)
+
+# %% [markdown]
+# Each world is a pair: schedule and fixed weight, same reference, same steps. Notebook 08's tools judge the pairs. Before
+# the numbers, the rule: a difference of less than **0.01 nats** does not matter, and all six questions count in the
+# correction.
+
+# %%
+from policy_gradients.studies.analysis import bootstrap_interval, holm, sign_flip_p_value, verdict
+
+corrected = holm([sign_flip_p_value(nats.tolist()) for nats, _, _ in saved.values()])
+rows = []
+for ((name, steps), (nats, passing, kl)), p in zip(saved.items(), corrected, strict=True):
+    low, high = bootstrap_interval(nats.numpy())
+    difference = f"{nats.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    said = verdict(nats.mean().item(), (low, high), p, smallest=0.01)
+    rows.append([name, steps, f"{passing.mean():.0%}", kl.mean().item(), difference, p, said])
+Table(["β follows", "steps", "pass rate", "KL", "nats saved [95 %]", "p, corrected", "saves nats?"], rows)
+
+# %% [markdown]
+# - A weight for **each prompt** pays more on the way, too, at both lengths.
+# - A weight that follows the **batch's mean** is a schedule in time, and nothing forbids it to win. "Holds" means that what
+#   it saves is no chance; the interval beside it says that it is far below 0.01 nats. "Undecided" is about ten worlds, a few of
+#   which differ much. (To add worlds now, until a word changes, would be what notebook 08 warns of.)
+#
+# These are small worlds of four prompts, random features, plain gradient steps. What they show is that a schedule for the
+# batch is a question of optimisation, to be measured, and one for each prompt a loss that can be computed.
+#
+# ### A falsifier that falsifies nothing
+#
+# The page offers one for its constraint: "treat the falsifier as any prompt where the KL-constrained policy yields a lower
+# reward than GRPO". Suppose both policies are *equal*, and are judged by samples.
+
+# %%
+ask("09: a falsifier")
+
+# %% [markdown]
+# **Exercise: A falsifier that fires at nothing** (★★, 10 min). One prompt first, then any of them.
+
+
+# %%
+def fires_at_nothing(q, samples, prompts):
+    """Two equal policies pass with probability q at each of so many prompts, and are sampled so often at each: how
+    likely is the first one's sampled pass rate below the second one's at one prompt at least?"""
+    return ...  # your code here
+
+
+# %%
+fires_at_nothing = check(fires_at_nothing)
+# hint(fires_at_nothing)  # without the #: a hint, and the next one each time
+# solution(fires_at_nothing)
+
+# %%
+grid = [(samples, prompts) for samples in (8, 64, 512) for prompts in (1, 10, 100)]
+rows = [
+    [samples, prompts, *(f"{fires_at_nothing(q, samples, prompts):.1%}" for q in (0.6, 0.95))]
+    for samples, prompts in grid
+]
+Table(["samples a prompt", "prompts", "fires, at a pass rate of 60 %", "at 95 %"], rows)
+
+# %% [markdown]
+# With a hundred prompts it fires nearly always, though there is nothing to be found, and more samples make it *worse*: they
+# break ties. And if both policies are measured without any noise, at their optima?
+
+# %%
+rows = [[beta, *(f"{optimal_rate(p, beta) - 1:+.2%}" for p in RATES)] for beta in (0.5, 0.25, 0.1)]
+Table(["β", *(f"against no price, p = {p}" for p in RATES)], rows)
+
+# %% [markdown]
+# Then it fires at *every* prompt, for every β above 0: a constraint can only lower the optimum of what is constrained. A
+# falsifier that fires when the policies are equal, and again when each does what it should, tests nothing. A better one, in
+# the form of the study above:
+#
+# > *The schedule is refuted if, over paired runs, it does not save at least so many nats (declared before) against the
+# > best fixed weight at equal mean pass rate; exact paired test, corrected for all schedules tried.*
+#
+# **Verdict on question 1.** *For 0/1 rewards and a policy that is free to reach its optimum, no schedule of β ends above the
+# frontier of mean pass rate against mean KL that fixed weights reach: one for the whole batch ends on it, one for each prompt
+# below it. On the way there a batch-wide schedule may gain or lose, and has to show it in nats at equal pass rate; ours gained
+# less than matters in a short training, and in a longer one ten worlds did not decide.*
+#
+# ## 2. Who may be compared with whom?
+#
+# "Does standardizing rewards across prompt clusters retain the variance reduction benefits, or does it introduce bias because
+# some prompts are inherently easier?" asks the page. (It says that GRPO assumes a batch to share one prompt. A *group* shares
+# it; a batch holds many groups.) Notebook 05 compared groups with the whole batch. Here is everything between.
+#
+# Four prompts, which pass with 5, 20, 60 and 90 %; six answers each, four completions of each prompt. An advantage hangs on
+# the rewards alone, so the 2¹⁶ patterns of rewards give bias and variance exactly (`reward_moments`).
+
+# %%
+from policy_gradients.oracle.exact import Oracle
+from policy_gradients.oracle.outcomes import reward_moments
+from policy_gradients.worlds.small import token_tree
+
+PASSING, G = torch.tensor([0.05, 0.2, 0.6, 0.9], dtype=torch.float64), 4
+logits = torch.zeros(4, ANSWERS, dtype=torch.float64)
+logits[:, 0] = (PASSING / (1 - PASSING) * (ANSWERS - 1)).log()  # answer 0 is right
+answer_tree = token_tree(ANSWERS, 1, lambda text: float(text[0] == 0), eos=False)
+prompts = [
+    Oracle(answer_tree, lambda t, k=k: t.view(4, ANSWERS)[k : k + 1].log_softmax(-1), logits.flatten())
+    for k in range(4)
+]
+exact = sum(prompt.gradient for prompt in prompts) / 4
+places = [prompt.outcomes for prompt in prompts for _ in range(G)]
+print("pass rates:", [round(prompt.objective, 3) for prompt in prompts], "patterns of rewards:", 2 ** len(places))
+
+# %% [markdown]
+# All ways to share a baseline are one function: the mean over the *others* that one is compared with.
+
+# %% [markdown]
+# **Exercise: Compared with whom?** (★★, 12 min). Groups, clusters and batches are only different peers.
+
+
+# %%
+def compared(rewards, peers):
+    """Advantages, (..., n): each reward less the mean over its peers, without itself; who has none, over all others.
+    rewards (..., n); peers truth values, (n, n) or (..., n, n): row i says with whom i is compared."""
+    return ...  # your code here
+
+
+# %%
+compared = check(compared)
+# hint(compared)  # without the #: a hint, and the next one each time
+# solution(compared)
+
+# %% [markdown]
+# Difficulty is rarely known, so clusters have to be learnt. From the very rewards that are then compared: sort the four prompts
+# by what was just seen, and call the lower half hard.
+
+# %%
+ask("09: learnt clusters")
+
+
+# %%
+def alike(labels):
+    """Who has the label of whom, (..., n, n)."""
+    return labels.unsqueeze(-1) == labels.unsqueeze(-2)
+
+
+def halves(means):
+    """0 for the lower half of the prompts and 1 for the upper one, (..., prompts); ties go by their order."""
+    return (means + 1e-6 * torch.arange(4)).argsort(-1).argsort(-1) // 2
+
+
+def learnt(rewards):
+    """Clusters by the rewards of this batch."""
+    means = rewards.view(-1, 4, G).mean(-1)
+    return alike(halves(means).repeat_interleave(G, -1))
+
+
+def learnt_without_me(rewards):
+    """The same, but for each completion from the rewards of the *others*."""
+    sums = rewards.view(-1, 1, 4, G).sum(-1).expand(-1, 4 * G, -1)  # as each completion sees the prompts
+    own = torch.nn.functional.one_hot(PROMPT, 4).double()
+    clusters = halves((sums - own * rewards.unsqueeze(-1)) / (G - own))
+    mine = clusters.gather(-1, PROMPT.view(1, -1, 1).expand(len(clusters), -1, 1))
+    return mine == clusters[..., PROMPT]
+
+
+# %%
+from policy_gradients.estimators.advantages import group_advantages
+
+PROMPT = torch.arange(4).repeat_interleave(G)
+GROUP, BATCH, GIVEN = alike(PROMPT), torch.ones(4 * G, 4 * G, dtype=torch.bool), alike(PROMPT // 2)
+
+
+def in_groups(scale):
+    return lambda r: group_advantages(r.view(-1, G), "mean", scale).view(r.shape)
+
+
+WAYS = {
+    "nobody: the reward itself": lambda r: r,
+    "nobody, and paid 1 and 2": lambda r: r + 1,
+    "group, with itself (Dr. GRPO)": in_groups("none"),
+    "group, with itself, / std (GRPO)": in_groups("std"),
+    "group, the others (RLOO)": lambda r: compared(r, GROUP),
+    "batch, with itself, / std": lambda r: group_advantages(r, "mean", "std"),
+    "batch, the others": lambda r: compared(r, BATCH),
+    "half group, half batch, the others": lambda r: (compared(r, GROUP) + compared(r, BATCH)) / 2,
+    "clusters given, the others": lambda r: compared(r, GIVEN),
+    "clusters learnt, the others": lambda r: compared(r, learnt(r)),
+    "clusters learnt without me, the others": lambda r: compared(r, learnt_without_me(r)),
+}
+moments = {name: reward_moments(way, places) for name, way in WAYS.items()}
+
+# %%
+rows = []
+for name, m in moments.items():
+    unbiased = m.bias(exact) < 1e-12
+    rows.append([name, unbiased, zero(round(m.angle(exact), 4)), m.stretch(exact), m.noise])
+Table(["compared with", "no bias", "angle (degrees)", "length", "noise (variance / length²)"], rows)
+
+
+# %%
+from policy_gradients.course.open_figures import noise_figure
+
+
+def by_prompt(m):
+    """Noise of each prompt's own part of the gradient."""
+    variance, length = m.covariance.diag().view(4, ANSWERS).sum(1), m.mean.view(4, ANSWERS).norm(dim=1)
+    return (variance / length.square()).tolist()
+
+
+DRAWN = [name for name in WAYS if "the others" in name and "me" not in name]
+show(noise_figure({name: by_prompt(moments[name]) for name in DRAWN}, PASSING.tolist()))
+
+# %% [markdown]
+# - **Compared with nobody** is the quietest here, since a reward of 0 leaves a failure alone. That is luck of the units: pay
+#   1 and 2 in place of 0 and 1, and it is by far the noisiest (notebook 02). The other rows do not care.
+# - **That prompts are not equally easy is no bias.** Whoever is compared with *others*, of any prompt, has the true gradient
+#   on average, as long as it was settled before who they are. What difficulty costs is noise: against the batch, a hard
+#   prompt's many failures all look bad, and each shakes another wrong answer.
+# - **A mean with oneself in it** shortens the gradient, by (n − 1)/n, in the same measure for all: no angle. **Dividing by a
+#   group's std** turns it, because every prompt gets a factor of its own. (A batch's std is nearly the same for all of them.)
+# - **Learnt clusters** are biased: a completion has no part in its own mean, but its reward has a say in *who its peers are*.
+#   Leave it out of that as well, and the bias is gone. In this world the bias is small, and so is what such clusters gain.
+# - **The middle** is worth a look: half the group's mean, half the batch's, both without oneself. It is unbiased for any
+#   fixed share, and noise is traded between hard and easy prompts.
+#
+# ### "Group advantages are biased"
+#
+# A paper says so in its title [3]: underestimated for hard prompts, overestimated for easy ones. (We read its abstract; that it
+# means groups that are not silent, we have from a summary.) What is true of it, with G = 4? The third column is about the
+# *baseline*, among groups that are not silent. The next two are about the *gradient* of the prompt, from all groups, and from those alone that speak, as when silent ones are
+# replaced by new draws (DAPO's dynamic sampling).
+
+# %%
+rows = []
+for p, prompt in zip(PASSING.tolist(), prompts, strict=True):
+    speaks = 1 - p**G - (1 - p) ** G
+    m = reward_moments(lambda r: r - r.mean(-1, keepdim=True), [prompt.outcomes] * G)
+    length = m.stretch(prompt.gradient)
+    rows.append(
+        [
+            p,
+            f"{speaks:.0%}",
+            f"{(p - p**G) / speaks - p:+.3f}",
+            length,
+            length / speaks,
+            m.angle(prompt.gradient) < 1e-4,
+        ]
+    )
+Table(
+    ["p", "groups that speak", "their mean reward, less p", "gradient, all groups", "only those", "same direction"],
+    rows,
+)
+
+# %% [markdown]
+# The paper's sign is right: where a hard prompt's group speaks, it has passed more often than the prompt does, so passing looks
+# less of a feat than it is. But a gradient is a mean over all groups, and the silent ones contribute exactly what is missing:
+# the length is (G − 1)/G at *every* difficulty. Only if silent groups are thrown away and replaced does a prompt's share of
+# the gradient hang on its difficulty: it is multiplied by 1 over the share that speaks, so that the hardest prompts are pulled
+# *most*, and the easiest more than the middling ones.
+#
+# ### Two turns, two agents
+#
+# A first agent picks one of two plans, a second one carries it out in one of two ways, and both are paid the same 0/1 reward.
+# Four conversations. Who may share a baseline?
+
+# %%
+from policy_gradients.estimators.scores import score_gradient
+from policy_gradients.worlds.tabular import softmax_policy
+
+CHANCES = {(0, 0): 0.9, (0, 1): 0.5, (1, 0): 0.3, (1, 1): 0.1}
+talk = token_tree(2, 2, CHANCES.get, eos=False, noise="bernoulli")
+agents = Oracle(talk, softmax_policy(talk).table, torch.tensor([-0.5, 0.5, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+
+
+def turns(first, second):
+    """A gradient in which each turn has peers of its own: all four conversations, or those with the same plan."""
+
+    def estimator(batch):
+        peers = {"all": torch.ones(4, 4, dtype=torch.bool), "same plan": alike(batch.actions[..., 0])}
+        advantages = [compared(batch.returns, peers[who]) for who in (first, second)]
+        return score_gradient(batch.scores, torch.stack(advantages, dim=-1))
+
+    return estimator
+
+
+# %%
+rows = []
+for first, second in (("all", "all"), ("all", "same plan"), ("same plan", "same plan")):
+    m = agents.moments(turns(first, second), group_size=4)
+    told = []
+    for part in (slice(0, 2), slice(2, 6)):  # the parameters of each agent
+        told += [
+            m.mean[part] @ agents.gradient[part] / agents.gradient[part].square().sum(),
+            m.covariance.diag()[part].sum(),
+        ]
+    scale = agents.gradient.square().sum()
+    rows.append([first, second, told[0].item(), told[2].item(), (told[1] / scale).item(), (told[3] / scale).item()])
+header = [
+    "first agent's peers",
+    "second agent's",
+    "first's gradient",
+    "second's",
+    "noise of the first",
+    "of the second",
+]
+Table(header, rows)
+
+# %% [markdown]
+# A gradient of 1 is the whole of it; noise is in units of ‖∇J‖². The second agent may be compared with those that were given the same plan: for it, the plan is
+# part of the prompt. The first one may not: the plan was its *action*, and compared with its own choice it has no merit
+# left. (What remains of it comes from conversations that were alone with their plan.) Who comes later *may* be compared more
+# narrowly, which with four conversations is no quieter, for fewer are left to compare with; never by what one did oneself.
+#
+# **Verdict on question 2.** *Statistics may be shared between prompts, clusters and turns without bias as long as neither a
+# sample's own reward nor its own action enters its baseline or the choice of its peers; different difficulties cost variance,
+# not bias, and a baseline that is shared by all moves that variance to the hard prompts.*
+
+# %% [markdown]
+# ## 3. Retrieval as an action
+#
+# A policy that reads before it writes picks a document d and then an answer y: π(d) π(y|d). "Investigating whether the policy
+# gradient update can be decomposed into retrieval-dependent and retrieval-independent components" is the page's last question.
+# It can, in one line, for the logarithm of a product is a sum. With $V(d)=\sum_y \pi(y|d)\,r(d,y)$:
+#
+# $$\nabla J \;=\; \underbrace{\sum_d \nabla\pi(d)\,V(d)}_{\text{which document}} \;+\; \underbrace{\sum_d \pi(d)\,\nabla V(d)}_{\text{what to make of it}}$$
+#
+# It is two turns of two agents, and picking is an action like any other. (That a retriever which samples can be trained so is
+# the starting point of Zhang et al. [5], by their abstract.)
+
+# %% [markdown]
+# **Exercise: Two terms** (★★, 12 min). Both policies are softmaxes of their own logits.
+
+
+# %%
+def two_terms(pi_d, pi_y, rewards):
+    """Gradients of J by the logits of the documents, (D,), and by those of the answers, (D, Y), as a pair.
+    pi_d (D,) are the probabilities of documents, pi_y (D, Y) of answers given each, rewards (D, Y)."""
+    return ...  # your code here
+
+
+# %%
+two_terms = check(two_terms)
+# hint(two_terms)  # without the #: a hint, and the next one each time
+# solution(two_terms)
+
+# %% [markdown]
+# Six documents, of which the retriever likes the first most; the last one is what helps. A document and an answer are a text
+# of two tokens, so the course's token tree is the whole world, and its oracle knows ∇J without having heard of retrieval.
+
+# %%
+LIKED = torch.tensor([0.30, 0.25, 0.18, 0.12, 0.10, 0.05], dtype=torch.float64)  # π(d)
+HELPS = torch.tensor([0.10, 0.15, 0.30, 0.05, 0.20, 0.85], dtype=torch.float64)  # V(d): how often the answer is right
+D = Y = len(LIKED)
+answers = torch.cat([HELPS[:, None], ((1 - HELPS) / (Y - 1))[:, None].expand(-1, Y - 1)], dim=1)  # answer 0 is right
+rewards = torch.zeros(D, Y, dtype=torch.float64)
+rewards[:, 0] = 1
+start = torch.cat([LIKED[None], answers]).log().flatten()
+reading = token_tree(Y, 2, lambda text: float(text[1] == 0), eos=False)
+library = Oracle(reading, lambda t: t.view(1 + D, Y).log_softmax(-1), start)
+
+by_document, by_answer = two_terms(LIKED, answers, rewards)
+off = (torch.cat([by_document[None], by_answer]).flatten() - library.gradient).abs().max()
+print(f"J = {library.objective:.3f}; two terms against the oracle, at most {off:.0e} apart")
+print(f"length of the first term {by_document.norm():.4f}, of the second {by_answer.norm():.4f}")
+
+# %% [markdown]
+# Here each term has parameters of its own. Where retriever and generator share an encoder, both terms fall on the same parameters,
+# and leaving one out turns the gradient. Two towers of random features, shared, in eight parameters:
+
+# %%
+from policy_gradients.oracle.retrieval import retrieval_terms
+
+mixing = torch.randn(1 + D, Y, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+shared = Oracle(reading, lambda t: (start.view(1 + D, Y) + mixing @ t).log_softmax(-1), torch.zeros(8))
+terms = retrieval_terms(lambda t: shared.policy(t)[0], lambda t: shared.policy(t)[1:], rewards, shared.theta)
+print(
+    f"sum of the terms against the oracle: {(terms.retrieval + terms.generation - shared.gradient).abs().max():.0e} apart"
+)
+for name, term in (("retrieval", terms.retrieval), ("generation", terms.generation)):
+    cosine = torch.nn.functional.cosine_similarity(term, shared.gradient, dim=0)
+    print(f"the {name} term alone: {torch.rad2deg(cosine.arccos()):.0f}° from ∇J")
+
+# %% [markdown]
+# ### What is lost when one is left out
+#
+# With parameters of their own, leaving the generator's term out is no bias but a choice: the generator stays as it is. A thousand
+# exact steps:
+
+
+# %%
+def taught(which, steps=1000, rate=2.0):
+    """J on the way."""
+    table, path = start.view(1 + D, Y).clone(), []
+    for _ in range(steps + 1):
+        pi = table.softmax(-1)
+        path.append((pi[0] @ (pi[1:] * rewards).sum(1)).item())
+        first, second = two_terms(pi[0], pi[1:], rewards)
+        table[0] += rate * first * ("retriever" in which)
+        table[1:] += rate * second * ("generator" in which)
+    return path
+
+
+rows = []
+for which in ("retriever", "generator", "retriever and generator"):
+    path = taught(which)
+    rows.append([which, *(f"{path[step]:.1%}" for step in (0, 10, 30, 100, 1000))])
+Table(["trained, on the reward alone", "pass rate", "10 steps", "30 steps", "100 steps", "1000 steps"], rows)
+
+# %% [markdown]
+# The retriever alone learns from nothing but the reward, with no label of what is relevant, and its limit is known before: max V(d),
+# what the generator makes of the best document. It cannot exceed what the generator can already do with some document.
+# And *some* documents have to earn more than others. A generator that ignores what it reads has one V for all:
+
+# %%
+deaf = answers.mean(0).expand(D, -1)  # the same answers, whatever was read
+print(f"gradient of the retriever: {two_terms(LIKED, deaf, rewards)[0].norm():.0e}")
+
+# %% [markdown]
+# Then there is nothing to learn about retrieval, and the generator has to learn to read first.
+#
+#
+# ### What it costs
+#
+# "… without doubling compute?" Reading is what costs. A document is long, and answers are short; and a document that has been
+# read (its keys and values kept) can be answered to G times. M documents with G answers each, with two spreads, one
+# between documents and one within: the variance is (between + within/G)/M.
+
+# %%
+from policy_gradients.oracle.retrieval import retrieval_spreads
+
+policies = (lambda t: t[:Y].log_softmax(-1), lambda t: t[Y:].view(D, Y).log_softmax(-1))
+BASELINES = {
+    "none": (0.0, None),
+    "J for both": (library.objective, None),
+    "J, and V(d) for answers": (library.objective, HELPS),
+}
+rows = []
+for name, (first, second) in BASELINES.items():
+    spreads = retrieval_spreads(*policies, rewards, start, first, second)
+    rows.append(
+        [
+            name,
+            *(
+                x / term.square().sum().item()
+                for s, term in zip(spreads, (by_document, by_answer), strict=False)
+                for x in (s.between, s.within)
+            ),
+        ]
+    )
+header = ["baseline", "retrieval: between", "within", "generation: between", "within"]
+Table(header, rows)
+
+# %% [markdown]
+# (In units of each term's squared length; one document, one answer.) For both, what one answer to a document says is noisy beside
+# how documents differ: *within* is the larger part, and it is the part that G divides. (V(d) is the natural baseline for the
+# answers to d, and not the quietest: the one that is weighs each return by its squared score, notebook 02.)
+
+# %% [markdown]
+# **Exercise: How many answers a document is worth** (★★★, 12 min). For a given number of tokens, more answers mean fewer
+# documents.
+
+
+# %%
+def best_group(between, within, document_tokens, answer_tokens):
+    """The whole number G ≥ 1 of answers to each document with the least variance for the tokens, a document being read
+    once: of M documents, the variance is (between + within / G) / M, and the cost M (L_d + G L_y) tokens."""
+    return ...  # your code here
+
+
+# %%
+best_group = check(best_group)
+# hint(best_group)  # without the #: a hint, and the next one each time
+# solution(best_group)
+
+# %%
+retrieval, generation, both = retrieval_spreads(*policies, rewards, start, library.objective)
+rows = []
+for document, answer in ((1000, 50), (300, 100), (100, 200)):
+    g = best_group(both.between, both.within, document, answer)
+    saved = both.variance(1, g) * (document + g * answer) / (both.variance() * (document + answer))
+    rows.append(
+        [
+            document,
+            answer,
+            g,
+            f"{(document + g * answer) / (document + answer):.2f}",
+            f"{both.variance() / both.variance(1, g):.2f}",
+            f"{saved:.2f}",
+        ]
+    )
+header = [
+    "tokens of a document",
+    "of an answer",
+    "best G",
+    "times the tokens",
+    "times less variance",
+    "variance for equal tokens",
+]
+Table(header, rows)
+
+# %%
+from policy_gradients.course.open_figures import tokens_figure
+
+show(tokens_figure(both, [(1000, 50), (300, 100), (100, 200)]))
+
+# %% [markdown]
+# Where documents are long and answers short, several answers to one document take a good part of the variance away for the same
+# tokens. Where a document is read anew for each answer (dotted), one answer to each of many documents is always better:
+# the saving is the kept prefix, not the group.
+#
+# ### Or read several, and sample none?
+#
+# Many systems take the K likeliest documents and sum over them, with probabilities renormalised. Then there is no noise
+# of picking. What is there instead? (That such gradients are "biased or high-variance" is said in the abstract of [4].) One thing
+# first: V(d) is had without sampling an answer only if the right one is *known*, and can be scored under each document. A
+# checker alone does not know it. The comparison grants the sum its V(d).
+
+
+# %%
+def top_k(theta, k):
+    """J of a retriever cut to its k likeliest documents."""
+    table = theta.view(1 + D, Y)
+    kept = table[0].argsort(descending=True)[:k]
+    values = (table[1:].softmax(-1) * rewards).sum(1)
+    return table[0][kept].softmax(-1) @ values[kept]
+
+
+rows = []
+for k in range(1, D + 1):
+    first, length = by_autograd(lambda t: top_k(t, k), start)[:Y], by_document.norm()  # noqa: B023
+    bias = zero(((first - by_document).norm() / length).item() ** 2)
+    angle = torch.rad2deg((first @ by_document / (first.norm() * length)).clamp(-1, 1).arccos()).item()
+    tokens, group = k * (300 + 100), best_group(retrieval.between, retrieval.within, 300, 100)
+    sampled = retrieval.variance(tokens / (300 + group * 100), group) / length.item() ** 2
+    until = f"{sampled / bias:.0f}" if bias else "–"
+    rows.append([k, f"{angle:.0f}°" if first.norm() > 1e-12 else "no gradient", bias, tokens, sampled, until])
+header = [
+    "K",
+    "angle to ∇J",
+    "bias² / length²",
+    "tokens read",
+    "sampled with as many: variance",
+    "batches until it is nearer",
+]
+Table(header, rows)
+
+# %% [markdown]
+# One batch of K documents, summed over, is nearer to the truth than one batch of samples that cost as much: sampling is very
+# noisy. But a variance is divided by the number of batches, and a bias stays. What a document outside the K would have earned
+# is in no batch. What becomes of it in training?
+
+# %%
+ask("09: two documents")
+
+# %%
+rows = []
+for k in (1, 2, 3, 6):
+    theta = start.clone()
+    for _ in range(1000):
+        step = by_autograd(lambda t: top_k(t, k), theta)  # noqa: B023
+        theta[:Y] += 2.0 * step[:Y]  # the retriever alone
+    pi = theta[:Y].softmax(-1)
+    rows.append([k, f"{pi @ HELPS:.1%}", " ".join(f"{x:.2f}" for x in pi.tolist())])
+Table(["K", "pass rate after 1000 steps", "π(d), in the order of the start"], rows)
+
+# %% [markdown]
+# With two, a document that is pushed down makes room for the next, so the third one is found, and there it ends: the sixth was never
+# read. With three it is found by such a promotion as well, by luck of the order. Sampling reads every document in the end, as
+# often as π(d) says, and that is what its noise buys.
+#
+# **Verdict on question 3.** *The gradient splits exactly into a term for the retriever and one for the generator; the retriever
+# can be trained on the reward alone wherever documents differ in what the generator makes of them, up to the best of them; and
+# with the document's keys and values kept, several answers to each document cost little and lower the variance, by how much a
+# formula says.*
+#
+# ## What is not answered here
+#
+# - **Retrieval with a real encoder.** Six documents are a table; a million are an index that is stale while the encoder learns.
+# - **Sampled gradients and Adam.** §1 takes exact steps. What a schedule of β does to noise, and to clipping, is not in it.
+# - **Facts lost for each nat.** The page wants factual knowledge preserved. KL counts every change alike, and a nat spent on a
+#   forgotten fact looks like one spent on a style. It takes a test of facts to tell them apart.
+# - **A reward that is learnt.** With preferences, a reward model and its over-optimisation, pass rate and truth part ways.
+# - **Entropy as effort**: whether hard prompts should be allowed more of it, and whether a policy would notice.
+# - **Dense signals**, as from a teacher on the policy's own samples: how many bits a token is that, beside one a completion?
+#
+# Each is open in the sense of this notebook: the experiment can be said in a sentence, and the number that would decide it can
+# be named.
+
+# %%
+progress()
+
+# %% [markdown]
+# ## Where the source page differs
+#
+# | it says | what holds | where |
+# | --- | --- | --- |
+# | "treat the falsifier as any prompt where the KL-constrained policy yields a lower reward than GRPO" | it fires at equal policies, and at every constraint that does its work | §1 |
+# | "Does a reward-aware KL schedule allow the policy to take larger steps when the reward is confident" | it does; at rest they lead to the curve of fixed weights, or below it | §1 |
+# | "GRPO assumes that a batch of rollouts shares the same prompt" | a group does; a batch holds many groups, and may share statistics without bias | §2 |
+# | "or does it introduce bias because some prompts are inherently easier?" | difficulty brings variance; bias comes from oneself in one's own baseline | §2 |
+# | "Retrieval enriches the state but also lengthens rollouts, so rewards become sparse and expensive" | expensive, by a factor that can be computed; but what is read is not chosen token by token: one action more, not a thousand | §3 |
+#
+# ## References
+#
+# Of [1] to [5] only the abstracts were read, and they are cited for what those say.
+#
+# 1. Lin et al. (2026). FG-ExPO: frontier-guided exploration-prioritized policy optimization via adaptive KL and Gaussian
+#    curriculum. [arXiv:2605.11403](https://arxiv.org/abs/2605.11403)
+# 2. Deng et al. (2025). Unlocking reasoning capabilities in LLMs via reinforcement learning exploration (RAPO: a forward KL
+#    and a reweighted reference, which is another road than a schedule of β, and not tried here).
+#    [arXiv:2510.03865](https://arxiv.org/abs/2510.03865)
+# 3. Yang et al. (2026). Your group-relative advantage is biased. [arXiv:2601.08521](https://arxiv.org/abs/2601.08521)
+# 4. Cao et al. (2025). Improving end-to-end training of retrieval-augmented generation models via joint stochastic
+#    approximation. [arXiv:2508.18168](https://arxiv.org/abs/2508.18168)
+# 5. Zhang et al. (2026). Reinforcement fine-tuning for history-aware dense retriever in RAG.
+#    [arXiv:2602.03645](https://arxiv.org/abs/2602.03645)
+# 6. Korbak et al. (2022). RL with KL penalties is better viewed as Bayesian inference.
+#    [arXiv:2205.11275](https://arxiv.org/abs/2205.11275)
+# 7. Yu et al. (2025). DAPO. [arXiv:2503.14476](https://arxiv.org/abs/2503.14476)
+
+# %% [markdown]
+# ## Onward
+#
+# At rest a schedule of β chooses a point on a curve that it cannot move, and on the way there it has to be measured in nats at
+# equal pass rate. Anyone may share a baseline with anyone, as long as nobody has a say in their own. Reading is an action, with
+# a gradient of its own and a price in tokens.
+#
+# Not shown: any of this on a language model, and what the list above names.
+#
+# Next: [Is what is served the policy that was trained?](10_deploy.ipynb), 30 min to read and 34 min of exercises.
