@@ -65,6 +65,7 @@ GOOD = {
     "masked_mean": {"values": draw(3, 4), "mask": MASK},
     "masked_var": {"values": draw(3, 4), "mask": MASK, "correction": 1},
     "masked_whiten": {"values": draw(3, 4), "mask": MASK, "epsilon": 1e-8},
+    "mean_of_peers": {"values": GROUPS, "peers": torch.ones(6, 6, dtype=torch.bool)},
     "n_step_returns": {**EPISODES, "values": VALUES, "n": 2},
     "natural_gradient": {"gradient": draw(4), "fisher": FISHER, "damping": 0.1},
     "optimal_baseline": {"scores": SCORES, "returns": draw(50)},

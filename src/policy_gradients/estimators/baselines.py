@@ -11,6 +11,7 @@ from torch import Tensor
 
 from policy_gradients.estimators.checks import (
     check_same_shape,
+    check_tensor,
     check_unit_interval,
     check_weights,
     finite,
@@ -61,6 +62,7 @@ def mean_of_peers(values: Tensor, peers: Tensor) -> Tensor:
     n = values.shape[-1]
     if n < 2:
         raise ValueError(f"values {tuple(values.shape)}: a comparison needs at least 2")
+    check_tensor("peers", peers, 2)
     if peers.dtype != torch.bool or peers.shape[-2:] != (n, n) or peers.shape[:-2] not in ((), values.shape[:-1]):
         raise ValueError(
             f"peers must be truth values of shape ({n}, {n}), or with the leading dimensions of values "
