@@ -103,7 +103,8 @@ def spoilt_tensor(values):
     yield "whole numbers", values.long()
     yield "truth values", values > 0
     yield "NaN", torch.full_like(values.double(), float("nan"))
-    yield "negative", -values
+    if values.dtype != torch.bool:
+        yield "negative", -values
 
 
 def spoilt_number(_):
