@@ -73,34 +73,28 @@ def chance(folder: Path) -> str:
 
 
 TUNED = (("tiny", "credit by state"), ("tiny-grpo", "GRPO"))
-ARMS = {
-    "as-shipped": "as shipped",
-    "rate-half": "half the learning rate",
-    "rate-double": "twice the learning rate",
-    "kl-half": "half the price of KL",
-    "kl-double": "twice the price of KL",
-}
 
 
 def tuning(folder: Path) -> str:
-    """Both methods with the same changes to their settings, by the prompts that settings were chosen by."""
+    """Both methods at three learning rates, by the prompts that settings are chosen by."""
     rows = []
     for name, method in TUNED:
-        for arm, words in ARMS.items():
-            path = folder / name / arm / "report.json"
-            report = json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((folder / name).glob("rate-*"), key=lambda path: float(path.name.removeprefix("rate-"))):
+            report = json.loads((path / "report.json").read_text(encoding="utf-8"))
             tuned, (low, high) = report["tuned"], report["tuned"]["pass_rate_interval"]
             rows.append(
                 [
-                    f"{method}, {words}",
+                    method,
+                    path.name.removeprefix("rate-"),
                     f"{tuned['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
                     f"{tuned['distinct_completions']}",
                     f"{tuned['kl_to_reference']:.1f}",
                     f"{tuned['heldout_perplexity'] / report['reference']['heldout_perplexity'] - 1:+.1%}",
-                    f"{len((path.with_name('metrics.jsonl')).read_text(encoding='utf-8').splitlines())}",
+                    f"{len((path / 'metrics.jsonl').read_text(encoding='utf-8').splitlines())}",
                 ]
             )
-    return table(("100 held-out prompts, seed 0", "strict [95 %]", "distinct", "KL, nats", "perplexity", "steps"), rows)
+    header = ("100 held-out prompts, seed 0", "learning rate", "strict [95 %]", "distinct", "KL, nats", "perplexity")
+    return table([*header, "steps"], rows)
 
 
 def attainable(folder: Path) -> str:

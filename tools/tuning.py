@@ -1,4 +1,4 @@
-"""The same search around the settings of two methods: learning rate and price of KL, each halved and doubled.
+"""The same search for two methods: three learning rates each, a factor of two apart.
 
 python tools/tuning.py --output-dir runs/results/tuning
 
@@ -11,36 +11,22 @@ import sys
 from pathlib import Path
 
 from policy_gradients.cli import main as run
-from policy_gradients.training.presets import PRESETS
 
-METHODS = ("tiny", "tiny-grpo")
-FACTORS = {"as-shipped": (1, 1), "rate-half": (0.5, 1), "rate-double": (2, 1), "kl-half": (1, 0.5), "kl-double": (1, 2)}
+RATES = {"tiny": ("2e-4", "4e-4", "8e-4"), "tiny-grpo": ("4e-4", "8e-4", "1.6e-3")}
 EVALUATION = ["--num-prompts", "100", "--seed", "1", "--reference-samples", "2000"]
-
-
-def options(method: str, arm: str) -> list[str]:
-    """What `train` is given besides the preset."""
-    rate, price = FACTORS[arm]
-    shipped = PRESETS[method]
-    return [
-        *("--learning-rate", f"{rate * shipped['learning_rate']:g}"),
-        *("--kl-weight", f"{price * shipped['kl_weight']:g}"),
-        *("--kl-success-weight", f"{price * shipped['kl_success_weight']:g}"),
-    ]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, required=True)
     parsed = parser.parse_args()
-    for method in METHODS:
-        for arm in FACTORS:
-            folder = parsed.output_dir / method / arm
+    for method, rates in RATES.items():
+        for rate in rates:
+            folder = parsed.output_dir / method / f"rate-{rate}"
             if (folder / "report.json").exists():
                 continue
-            command = ["train", "--preset", method, "--output-dir", str(folder), "--seed", "0", *options(method, arm)]
-            resumed = ["--resume"] if folder.exists() else []
-            if code := run([*command, *resumed]):
+            train = ["train", "--preset", method, "--learning-rate", rate, "--output-dir", str(folder), "--seed", "0"]
+            if code := run([*train, *(["--resume"] if folder.exists() else [])]):
                 return code
             if code := run(["evaluate", str(folder), *EVALUATION, "--json", str(folder / "report.json")]):
                 return code

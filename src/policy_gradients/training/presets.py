@@ -26,7 +26,8 @@ _TINY: dict[str, Any] = {
 }
 
 # Plain GRPO on the same job, for comparison: one advantage a completion. In units of the group's spread the rarer half
-# of the rule keeps its pull once the other is met; β and the entropy weight are in those units too.
+# of the rule keeps its pull once the other is met; β and the entropy weight are in those units too. At twice this
+# learning rate it is as good in half the steps, for a quarter more nats; at four times, nothing is learnt.
 _TINY_GRPO: dict[str, Any] = {
     **_TINY,
     "credit": "completion",
@@ -34,7 +35,6 @@ _TINY_GRPO: dict[str, Any] = {
     "max_steps": 200,
     "stop_above": 0.93,
     "final_learning_rate": 0.3,
-    "learning_rate": 8e-4,
     "scale": "std",
     "kl_place": "reward",
     "kl_weight": 0.08,
@@ -76,6 +76,8 @@ _SMOLLM2: dict[str, Any] = {
     "state_memory": 0.9,
     "projection_weight": 2.0,
     "updates_per_batch": 2,
+    # the first dozen steps move by 0.1 to 3 nats an update; held to 0.1, the curriculum came through twelve steps later
+    "max_update_kl": 10.0,
     "kl_place": "loss",
     "kl_weight": 0.05,
     "kl_success_weight": 0.05,
@@ -117,7 +119,7 @@ _PAGE: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": _TINY,
     # the plain sparse run, the strict rule from the first step on: a long wait, and then collapse
-    "tiny-sparse": {**_TINY_GRPO, "curriculum": False, "partial_credit": False},
+    "tiny-sparse": {**_TINY_GRPO, "learning_rate": 8e-4, "curriculum": False, "partial_credit": False},
     "tiny-grpo": _TINY_GRPO,
     "smollm2": _SMOLLM2,
     # not yet measured to the end
