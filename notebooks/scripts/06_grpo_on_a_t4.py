@@ -526,7 +526,7 @@ def side_by_side(**folders):
 side_by_side(sparse=sparse, curriculum=grpo)
 
 # %% [markdown]
-# The groups speak now, and the reward begins to move. It goes on like this for the best part of a hundred steps, and on
+# The groups speak now, and the reward begins to move. It goes on like this for a hundred steps, and on
 # the way it pays: section 8 has what came of `--preset tiny-grpo`. Look at what moves it. A completion has some thirty
 # tokens. One of them ended it too early, or one digit spoiled the sum; all thirty get the same advantage. What the
 # other tokens learn from it is noise, and Adam turns noise into steps, and steps are divergence.
