@@ -847,9 +847,9 @@ for report in reports[:1] if PRESET == "tiny" else []:
 # Then the trained rows, credit × reward. With one bit a completion GRPO waits long, and then collapses: look at the
 # column of distinct texts. Given the automaton, the same bit is learnt within sixty steps, and by as many texts as
 # there are prompts. So "sparse rewards fail" is true of a method, and not of a reward. With the curriculum both write as
-# many texts as there are prompts, and credit by state pays less than half the nats, for what it was told. But mind what
-# that column does not see: 382 of GRPO's 400 texts begin with "In the 21s", and of another seed's 398 with "As of 2025".
-# That fits one advantage for all tokens: it pays the beginning of a lucky text as much as its end.
+# many texts as there are prompts, and credit by state pays two thirds of the nats, for what it was told. But mind what
+# that column does not see: 383 of GRPO's 400 texts begin with "In the 18t" or "There are ", and of another seed's 393 with
+# a year of this century. That fits one advantage for all tokens: it pays the beginning of a lucky text as much as its end.
 #
 # Did the policies learn, or did they cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
 

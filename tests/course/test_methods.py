@@ -9,6 +9,7 @@ import pytest
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
 from policy_gradients.training.metrics import read_metrics
+from policy_gradients.training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,19 +88,12 @@ PAGE, LESSON = ("docs", "results.md"), ("notebooks", "scripts", "06_grpo_on_a_t4
 def test_how_texts_begin_is_counted_in_the_files():
     page, lesson = prose(*PAGE), prose(*LESSON)
     texts = [tuned_texts("tiny-grpo", seed) for seed in range(3)]
-    counts = [
-        sum(text.startswith(beginning) for text in texts[seed])
-        for seed, beginning in enumerate(("In the 21s", "As of 2025", "In the 15t"))
-    ]
-    longer = sum(text.startswith("In the 21st cen") for text in texts[0])
-    assert f'of seed 0, {counts[0]} begin with "In the 21s", {longer} with "In the 21st cen"' in page
-    assert f'of seed 1, {counts[1]} with "As of 2025"' in page
-    assert 0.45 < counts[2] / 400 < 0.55 and 'of seed 2, half with "In the 15t"' in page
-    rest = sum(text.startswith("In the 18t") for text in texts[2])
-    assert rest > 0.9 * (400 - counts[2]) and 'nearly all others with "In the 18t"' in page
-    assert (
-        f"{counts[0]} of GRPO's 400 texts begin with \"In the 21s\", and of another seed's {counts[1]} with" in lesson
-    )
+    beginnings = (("In the 18t", "There are "), ("In 20", "As of 20"), ("In 20", "As of 20"))
+    counts = [sum(text.startswith(each) for text in texts[seed]) for seed, each in enumerate(beginnings)]
+    assert f'of seed 0, {counts[0]} begin with "In the 18t" or "There are "' in page
+    assert f'of seed 1, {counts[1]}, and of seed 2, {counts[2]} with "In 20" or "As of 20"' in page
+    assert f"{counts[0]} of GRPO's 400 texts begin with" in lesson
+    assert f"of another seed's {counts[2]} with a year" in lesson
     clusters = [f"{largest_cluster_share(each):.0%}".removesuffix("%") for each in texts]
     assert f"the largest cluster does, in part ({clusters[0]}, {clusters[1]} and {clusters[2]} %)" in page
     tiny = tuned_texts("tiny")
@@ -137,12 +131,29 @@ def test_the_same_rule_by_state_is_learnt_within_sixty_steps():
         assert sum(rates[:20]) / 20 < 0.03 and sum(rates[50:60]) / 10 > 0.8  # "the first twenty show nothing"
 
 
-def test_a_sparse_run_drifts_less_on_average_than_one_with_the_curriculum():
-    sparse, graded, state = (
-        [report_of(method, seed)["tuned"]["kl_to_reference"] for seed in range(3)]
-        for method in ("tiny-sparse", "tiny-grpo", "tiny")
-    )
-    assert sum(sparse) < sum(graded) and min(graded) > 2 * max(state)  # "more than twice the nats"
+def test_what_grpo_pays_beside_credit_by_state():
+    """ "One and a half times the nats", "two thirds of the nats", "nearly twice the rise in perplexity"."""
+    nats, rise = {}, {}
+    for method in ("tiny", "tiny-grpo"):
+        found = [report_of(method, seed) for seed in range(3)]
+        nats[method] = [each["tuned"]["kl_to_reference"] for each in found]
+        rise[method] = [
+            each["tuned"]["heldout_perplexity"] / each["reference"]["heldout_perplexity"] - 1 for each in found
+        ]
+    assert 1.4 < min(nats["tiny-grpo"]) / max(nats["tiny"]) < sum(nats["tiny-grpo"]) / sum(nats["tiny"]) < 1.6
+    assert 1.6 < sum(rise["tiny-grpo"]) / sum(rise["tiny"]) < 2
+
+
+def test_the_shipped_rates_are_the_lowest_that_pass():
+    """As docs/results.md says of the search: 94 % of the prompts that settings are chosen by."""
+    for method in ("tiny", "tiny-grpo"):
+        passed = {}
+        for path in (ROOT / "results" / "tuning" / method).glob("rate-*/report.json"):
+            rate = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["learning_rate"]
+            assert rate == float(path.parent.name.removeprefix("rate-"))
+            passed[rate] = json.loads(path.read_text(encoding="utf-8"))["tuned"]["pass_rate"]
+        assert len(passed) == 3
+        assert PRESETS[method]["learning_rate"] == min(rate for rate, share in passed.items() if share >= 0.94)
 
 
 def test_the_attainable_floor_is_what_the_prose_says():
