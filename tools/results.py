@@ -49,7 +49,9 @@ def _row(name: str, side: dict[str, Any], report: dict[str, Any], steps: int | N
     which = "before" if steps is None else "after"
     texts = [row[which]["text"] for row in report["completions"]]
     over = f"{report['kl_over_floor']:.1f}"
-    if "kl_over_floor_interval" in report:
+    if not report["reference_pass_rate"]:  # none of its samples passed: the floor is that of the largest p
+        over = f"≤ {over}"
+    elif "kl_over_floor_interval" in report:
         over += " [{:.1f}, {:.1f}]".format(*report["kl_over_floor_interval"])
     return [
         name,

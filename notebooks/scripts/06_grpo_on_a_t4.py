@@ -861,7 +861,7 @@ for report in reports[:1] if PRESET == "tiny" else []:
 #
 # - **Characters are out of its sight.** A token has three or four of them, and little in its hidden states says how
 #   many. The rule asks for 10 characters here, not for 64.
-# - **There was nothing to average.** Two of 20,000 samples of its reference pass, so means of rewards are zeros. But
+# - **There was nothing to average.** None of 20,000 samples of its reference passes, so means of rewards are zeros. But
 #   the policy states the chance of *every* next token. Summed over tokens that change the state alike, these are
 #   transition probabilities, and with what each end earns the Bellman equation gives V from them: policy
 #   evaluation, in which a chance of one in a million counts (`TransitionValues`).
@@ -894,8 +894,8 @@ Table(["objective", "pull on the logit of the lost answer"], pulls)
 
 # %% [markdown]
 # The loss of `--preset smollm2` has both: the gradient of Σ π Q, which gambles where the model is not sure how long the
-# text is, and the projection, which keeps alive whatever is good. The runs below took 16 to 18 minutes each, on one of two
-# shared CPU cores.
+# text is, and the projection, which keeps alive whatever is good. The runs below took 17 minutes each, on a share of one of
+# two CPU cores.
 
 # %%
 smollm2 = sorted(Path("..", "results", "smollm2").glob("seed-*/report.json"))
@@ -926,14 +926,19 @@ Table(["before", "after", "passes"], rows)
 # end. It has no text. So the policy put it after finished answers, five times over, and they failed for not having
 # ended. Read your completions, and with their special tokens.
 #
+# Another trap is in these very runs. Look for "�" above: a token that holds a part of a character, behind a text that was
+# right. 86 of the 95 failures of two seeds end so. The table of states takes it for nothing as long as its character is not
+# complete, and tells the policy that the text may end there. The checker counts it. A model of the reward that is wrong in
+# one place is wrong where the policy goes.
+#
 # **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and
-# needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. A few of the hundred
-# are a digit and nine spaces: they pass, too. Nearly every text is distinct, and most are *one template*, filled in: the
+# needs no counting. Nobody asked for a sentence, and nobody asked for an answer to the excerpt. A few of the four hundred
+# are a digit and nine spaces: they pass, too. Most texts are distinct, and most are *one template*, filled in: the
 # row `largest_shape_share` below counts them, the number of distinct texts does not. The reference itself finds these
 # texts far-fetched: 9 nats a token and more, where its own have under 4. A reward is what you wrote, not what you meant.
 #
-# **And what else did it change?** Look at the last row of the table above: plain text has become a fifth more
+# **And what else did it change?** Look at the last row of the table above: plain text has become more than a fifth more
 # perplexing, although each run paid a price (`prompt_kl_weight`, 0.001 a nat) for what happens to it: what is cheap is sold.
 
 # %%

@@ -161,3 +161,15 @@ def test_the_attainable_floor_is_what_the_prose_says():
     more = {row["pass_rate"]: row["attainable"] - row["of_the_mean"] for row in report["floors"]}
     assert f"the least price of 95 % is {more[0.95]:.2f} nats higher" in prose(*LESSON)
     assert 0.25 <= more[0.9] < more[1.0] < 0.35 and "a quarter of a nat or a little more" in prose(*PAGE)
+
+
+def test_smollm2s_failures_are_those_that_the_prose_counts():
+    failures = [
+        row["after"]["text"]
+        for seed in range(2)
+        for row in report_of("smollm2", seed)["completions"]
+        if not row["after"]["passed"]
+    ]
+    parts = sum("\ufffd" in text for text in failures)
+    assert f"{parts} of the {len(failures)} failures" in prose(*PAGE)
+    assert f"{parts} of the {len(failures)} failures of two seeds end so" in prose(*LESSON)
