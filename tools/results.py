@@ -99,6 +99,43 @@ def tuning(folder: Path) -> str:
     return table([*header, "steps"], rows)
 
 
+SERVED = (
+    ("smollm2-f32", "llama.cpp, 32 bits", "540"),
+    ("smollm2-q8_0", "llama.cpp, 8 bits (Q8_0)", "145"),
+    ("smollm2-bnb8", "bitsandbytes, 8 bits, in process", "220"),
+)
+
+
+def served(folder: Path) -> str:
+    """SmolLM2's tuned policy as it is served: does it pass, is it the policy, and how fast is it."""
+    rows = []
+    for name, way, megabytes in SERVED:
+        report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        side = report.get("served", report)
+        low, high = side["pass_rate_interval"]
+        times, load = ["–"] * 3, folder / f"{name}-load.json"
+        if load.exists():
+            levels = json.loads(load.read_text(encoding="utf-8"))["levels"]
+            one = {level["prefix"]: level for level in levels if level["concurrency"] == 1}
+            times = [
+                " / ".join(f"{one[prefix][key]['p50']:.0f}" for prefix in ("unshared", "shared"))
+                for key in ("latency_ms", "first_token_ms")
+            ]
+            times.append(f"{one['shared']['cache']['share']:.0%}")
+        rows.append(
+            [
+                way,
+                megabytes,
+                f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
+                f"{side['distinct_completions']}",
+                f"{report['kl']:.2g} ± {report['kl_standard_error']:.1g}",
+                *times,
+            ]
+        )
+    header = ("100 held-out prompts", "MB", "strict [95 %]", "distinct", "KL to the policy, nats")
+    return table([*header, "p50, ms: apart / shared", "first token", "from the cache, shared"], rows)
+
+
 def attainable(folder: Path) -> str:
     """What prompts of different difficulty add to the floor, in a sentence."""
     report = json.loads((folder / "attainable_floor.json").read_text(encoding="utf-8"))
@@ -132,6 +169,7 @@ def blocks(results: Path) -> dict[str, str]:
         "methods": markdown(results),
         "tiny": f"{seeds(results / 'tiny')}\n\n{chance(results / 'tiny')}",
         "tuning": tuning(results / "tuning"),
+        "served": served(results / "served"),
         "attainable": attainable(results / "tiny"),
         "grpo": seeds(results / "tiny-grpo"),
         "sparse": seeds(results / "tiny-sparse"),
