@@ -113,14 +113,16 @@ def served(folder: Path) -> str:
         report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         side = report.get("served", report)
         low, high = side["pass_rate_interval"]
-        times, load = ["–"] * 3, folder / f"{name}-load.json"
+        times, load = ["–"] * 5, folder / f"{name}-load.json"
         if load.exists():
             levels = json.loads(load.read_text(encoding="utf-8"))["levels"]
             one = {level["prefix"]: level for level in levels if level["concurrency"] == 1}
+            both = [one["unshared"], one["shared"]]
             times = [
-                " / ".join(f"{one[prefix][key]['p50']:.0f}" for prefix in ("unshared", "shared"))
-                for key in ("latency_ms", "first_token_ms")
+                " / ".join(f"{level[key][p]:.0f}" for level in both)
+                for key, p in (("latency_ms", "p50"), ("latency_ms", "p95"), ("first_token_ms", "p50"))
             ]
+            times.append(" / ".join(f"{level['tokens_per_second']:.0f}" for level in both))
             times.append(f"{one['shared']['cache']['share']:.0%}")
         rows.append(
             [
@@ -133,7 +135,8 @@ def served(folder: Path) -> str:
             ]
         )
     header = ("100 held-out prompts", "MB", "strict [95 %]", "distinct", "KL to the policy, nats")
-    return table([*header, "p50, ms: apart / shared", "first token", "from the cache, shared"], rows)
+    measured = ("p50, ms: apart / shared", "p95", "first token, p50", "tokens/s", "from the cache, shared")
+    return table([*header, *measured], rows)
 
 
 def attainable(folder: Path) -> str:
