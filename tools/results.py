@@ -45,7 +45,6 @@ def seeds(folder: Path) -> str:
 
 
 def _row(name: str, side: dict[str, Any], report: dict[str, Any], steps: int | None) -> list[str]:
-    low, high = side["pass_rate_interval"]
     which = "before" if steps is None else "after"
     texts = [row[which]["text"] for row in report["completions"]]
     over = f"{report['kl_over_floor']:.1f}"
@@ -55,8 +54,7 @@ def _row(name: str, side: dict[str, Any], report: dict[str, Any], steps: int | N
         over += " [{:.1f}, {:.1f}]".format(*report["kl_over_floor_interval"])
     return [
         name,
-        f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
-        f"{side['distinct_completions']}",
+        *_passes(side),
         f"{largest_shape_share(texts):.0%}",
         f"{largest_opening_share(texts):.0%}",
         f"{abs(side['kl_to_reference']):.1f}",
@@ -83,13 +81,12 @@ def tuning(folder: Path) -> str:
     for name, method in TUNED:
         for path in sorted((folder / name).glob("rate-*"), key=lambda path: float(path.name.removeprefix("rate-"))):
             report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-            tuned, (low, high) = report["tuned"], report["tuned"]["pass_rate_interval"]
+            tuned = report["tuned"]
             rows.append(
                 [
                     method,
                     path.name.removeprefix("rate-"),
-                    f"{tuned['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
-                    f"{tuned['distinct_completions']}",
+                    *_passes(tuned),
                     f"{tuned['kl_to_reference']:.1f}",
                     f"{tuned['heldout_perplexity'] / report['reference']['heldout_perplexity'] - 1:+.1%}",
                     f"{len((path / 'metrics.jsonl').read_text(encoding='utf-8').splitlines())}",
@@ -100,19 +97,19 @@ def tuning(folder: Path) -> str:
 
 
 SERVED = (
-    ("smollm2-f32", "llama.cpp, 32 bits", "540"),
-    ("smollm2-q8_0", "llama.cpp, 8 bits (Q8_0)", "145"),
-    ("smollm2-bnb8", "bitsandbytes, 8 bits, in process", "220"),
+    ("smollm2-f32", "llama.cpp, 32 bits"),
+    ("smollm2-q8_0", "llama.cpp, 8 bits (Q8_0)"),
+    ("smollm2-bnb8", "bitsandbytes, 8 bits, in process"),
 )
 
 
 def served(folder: Path) -> str:
     """SmolLM2's tuned policy as it is served: does it pass, is it the policy, and how fast is it."""
-    rows = []
-    for name, way, megabytes in SERVED:
-        report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        side = report.get("served", report)
-        low, high = side["pass_rate_interval"]
+    sizes = json.loads((folder / "bytes.json").read_text(encoding="utf-8"))
+    found = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name, _ in SERVED}
+    rows = [["the policy, in process", "–", *_passes(found["smollm2-f32"]["in_process"]), *["–"] * 6]]
+    for name, way in SERVED:
+        report = found[name]
         times, load = ["–"] * 5, folder / f"{name}-load.json"
         if load.exists():
             levels = json.loads(load.read_text(encoding="utf-8"))["levels"]
@@ -127,9 +124,8 @@ def served(folder: Path) -> str:
         rows.append(
             [
                 way,
-                megabytes,
-                f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]",
-                f"{side['distinct_completions']}",
+                f"{sizes[name] / 1e6:.0f}",
+                *_passes(report.get("served", report)),
                 f"{report['kl']:.2g} ± {report['kl_standard_error']:.1g}",
                 *times,
             ]
@@ -137,6 +133,25 @@ def served(folder: Path) -> str:
     header = ("100 held-out prompts", "MB", "strict [95 %]", "distinct", "KL to the policy, nats")
     measured = ("p50, ms: apart / shared", "p95", "first token, p50", "tokens/s", "from the cache, shared")
     return table([*header, *measured], rows)
+
+
+def second_tool(folder: Path) -> str:
+    """The load test beside guidellm, on the same server, in alternation."""
+    report = json.loads((folder / "tiny-guidellm.json").read_text(encoding="utf-8"))
+    rows = []
+    for clients in (1, 4):
+        for tool in ("loadtest", "guidellm"):
+            runs = [each[tool] for each in report["rounds"] if each["clients"] == clients]
+            columns = [", ".join(f"{run[key]['p50']:.0f}" for run in runs) for key in ("latency_ms", "first_token_ms")]
+            speed = ", ".join(f"{run['tokens_per_second']:.0f}" for run in runs)
+            rows.append([tool, str(clients), f"{runs[0]['prompt_tokens']:.0f}", *columns, speed])
+    return table(("three rounds", "clients", "tokens of a prompt", "p50, ms", "first token, p50", "tokens/s"), rows)
+
+
+def _passes(side: dict[str, Any]) -> list[str]:
+    """Strict pass rate with its interval, and the number of distinct completions."""
+    low, high = side["pass_rate_interval"]
+    return [f"{side['pass_rate']:.0%} [{low:.0%}, {high:.0%}]", f"{side['distinct_completions']}"]
 
 
 def attainable(folder: Path) -> str:
@@ -172,6 +187,7 @@ def blocks(results: Path) -> dict[str, str]:
         "methods": markdown(results),
         "tiny": f"{seeds(results / 'tiny')}\n\n{chance(results / 'tiny')}",
         "tuning": tuning(results / "tuning"),
+        "second_tool": second_tool(results / "served"),
         "served": served(results / "served"),
         "attainable": attainable(results / "tiny"),
         "grpo": seeds(results / "tiny-grpo"),

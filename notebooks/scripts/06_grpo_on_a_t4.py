@@ -387,7 +387,7 @@ SPARSE_STEPS = 5
 # GRPO as it is known, with settings of its own: those of the preset below were found for another method
 GRPO = {"tiny": "tiny-grpo"}.get(PRESET, PRESET)
 as_known = {} if GRPO != PRESET else dict(credit="completion", projection_weight=0.0, scale="std", updates_per_batch=1)
-plain = as_known or dict(learning_rate=8e-4)  # the short runs here learn at twice the rate of the full ones
+plain = as_known or dict(learning_rate=8e-4)  # short runs: twice the rate of the full one
 sparse = watched(preset(GRPO, **plain, curriculum=False, partial_credit=False, max_steps=SPARSE_STEPS), runs / "sparse")
 
 
@@ -849,7 +849,7 @@ for report in reports[:1] if PRESET == "tiny" else []:
 # there are prompts. So "sparse rewards fail" is true of a method, and not of a reward. With the curriculum both write as
 # many texts as there are prompts, and credit by state pays two thirds of the nats, for what it was told. But mind what
 # that column does not see: 383 of GRPO's 400 texts begin with "In the 18t" or "There are ", and of another seed's 393 with
-# a year of this century. That fits one advantage for all tokens: it pays the beginning of a lucky text as much as its end.
+# "In 20" or "As of 20". That fits one advantage for all tokens: it pays the beginning of a lucky text as much as its end.
 #
 # Did the policies learn, or did they cheat? That is [notebook 07](07_evaluation.ipynb)'s question.
 
@@ -926,10 +926,10 @@ Table(["before", "after", "passes"], rows)
 # end. It has no text. So the policy put it after finished answers, five times over, and they failed for not having
 # ended. Read your completions, and with their special tokens.
 #
-# Another trap is in these very runs. Look for "�" above: a token that holds a part of a character, behind a text that was
-# right. 86 of the 95 failures of two seeds end so. The table of states takes it for nothing as long as its character is not
-# complete, and tells the policy that the text may end there. The checker counts it. A model of the reward that is wrong in
-# one place is wrong where the policy goes.
+# Another trap is in these very runs. Look for "�" above: a byte that goes on with a character where none was begun. 86 of
+# the 95 failures of two seeds hold one, and 55 are a right text with nothing but that behind it. The table of states takes
+# such a byte for nothing, as it is inside a character, and tells the policy that the text may end there. The checker counts
+# it. A model of the reward that is wrong in one place is wrong where the policy goes.
 #
 # **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and

@@ -8,6 +8,7 @@ import pytest
 
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
+from policy_gradients.language.rules import parse_rule
 from policy_gradients.training.metrics import read_metrics
 from policy_gradients.training.presets import PRESETS
 
@@ -93,7 +94,7 @@ def test_how_texts_begin_is_counted_in_the_files():
     assert f'of seed 0, {counts[0]} begin with "In the 18t" or "There are "' in page
     assert f'of seed 1, {counts[1]}, and of seed 2, {counts[2]} with "In 20" or "As of 20"' in page
     assert f"{counts[0]} of GRPO's 400 texts begin with" in lesson
-    assert f"of another seed's {counts[2]} with a year" in lesson
+    assert f'of another seed\'s {counts[2]} with "In 20" or "As of 20"' in lesson
     clusters = [f"{largest_cluster_share(each):.0%}".removesuffix("%") for each in texts]
     assert f"the largest cluster does, in part ({clusters[0]}, {clusters[1]} and {clusters[2]} %)" in page
     tiny = tuned_texts("tiny")
@@ -170,6 +171,21 @@ def test_smollm2s_failures_are_those_that_the_prose_counts():
         for row in report_of("smollm2", seed)["completions"]
         if not row["after"]["passed"]
     ]
-    parts = sum("\ufffd" in text for text in failures)
-    assert f"{parts} of the {len(failures)} failures" in prose(*PAGE)
-    assert f"{parts} of the {len(failures)} failures of two seeds end so" in prose(*LESSON)
+    rule = parse_rule("length=10&digits%3=0")
+    parts = [text for text in failures if "\ufffd" in text]
+    right = sum(rule.check(text.rstrip("\ufffd")) for text in parts)
+    page = f'{len(parts)} of the {len(failures)} failures hold a "\ufffd", and {right} of them are a right text'
+    assert page in prose(*PAGE)
+    lesson = f"{len(parts)} of the {len(failures)} failures of two seeds hold one, and {right} are a right text"
+    assert lesson in prose(*LESSON)
+
+
+def test_a_narrow_bound_on_updates_delays_smollm2_as_the_prose_says():
+    def reached(path: Path) -> int:
+        return next(row["step"] for row in read_metrics(path) if row["tolerance"] == 0)
+
+    narrow = ROOT / "results" / "tuning" / "smollm2" / "max-update-kl-0.1" / "metrics.jsonl"
+    assert sum(row["updates"] == 2 for row in read_metrics(narrow)[:30]) == 10  # "only ten of the first thirty"
+    steps = [reached(ROOT / "results" / "smollm2" / f"seed-{seed}" / "metrics.jsonl") for seed in range(2)]
+    said = f"reached at step {reached(narrow)}, not at {steps[0]} and {steps[1]}"
+    assert said in prose("docs", "choices.md")

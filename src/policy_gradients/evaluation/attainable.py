@@ -10,29 +10,27 @@ passes, and the chance of what it draws under reference and steering is known: i
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import expit, logit, logsumexp
+from scipy.special import logsumexp
 
 from policy_gradients.evaluation.evaluate import Row, Subject, report_rows, sample_completions, write_report
-from policy_gradients.evaluation.statistics import binary_kl, kl_floor, mean_interval
-from policy_gradients.evaluation.without_training import steerings, untouched_reference
+from policy_gradients.evaluation.frontiers import mean_kl_floor
+from policy_gradients.evaluation.statistics import kl_floor, mean_interval
+from policy_gradients.evaluation.without_training import report_options, steerings, untouched_reference
 from policy_gradients.language.rewards import decode
 from policy_gradients.language.rollout import LogitsProcessor
 from policy_gradients.language.scoring import CompletionScorer
-from policy_gradients.training.presets import PRESETS
 
 
 def attainable_floor(q: float, pass_rates: Sequence[float] | NDArray[np.float64]) -> float:
     """Least mean KL(policy ‖ reference), nats a completion, at which a policy passes with probability q on average.
 
-    The prompts' own rates q_i are free: the least mean of kl(q_i ‖ p_i) under the mean q multiplies the odds of all
-    prompts by one factor (Lagrange), as one temperature for all of them does. 0 where the reference passes so often.
+    The prompts' own rates q_i are free: `frontiers.mean_kl_floor`, and its ends. 0 where the reference passes so often
+    already, as in `kl_floor`; always to pass costs the mean of −ln p.
 
     Args:
         pass_rates: (prompts,), the reference's chance to pass on each, above 0 and below 1.
@@ -49,10 +47,7 @@ def attainable_floor(q: float, pass_rates: Sequence[float] | NDArray[np.float64]
         return 0.0
     if q == 1:
         return float(-np.log(rates).mean())
-    odds = logit(rates)
-    # with the factor 1 they pass too rarely; with the largest even the rarest passes with more than q
-    factor = brentq(lambda log_factor: expit(odds + log_factor).mean() - q, 0.0, float(logit(q) - odds.min()) + 1.0)
-    return float(np.mean([binary_kl(tuned, p) for tuned, p in zip(expit(odds + factor), rates, strict=True)]))
+    return mean_kl_floor(q, rates.tolist())
 
 
 @torch.no_grad()
@@ -64,10 +59,12 @@ def log_weights(
     q is the reference under the steering; nothing that passes may be impossible under q for the mean weight to be p.
     """
     scorer, found = CompletionScorer(reference.model), []
+    repeated = iter([row for row in rows for _ in range(draws)])
     for rollout in sample_completions(reference, rows, draws, seed, steering):
         own = scorer(rollout, reference.config.temperature).log_probs
         weights = ((own - rollout.log_probs) * rollout.mask).sum(1).double().cpu().numpy()
-        _, passed = reference.task.judge([rows[0]] * len(weights), decode(reference.tokenizer, rollout))
+        completions = decode(reference.tokenizer, rollout)
+        _, passed = reference.task.judge([next(repeated) for _ in completions], completions)
         found.append(np.where(np.asarray(passed) > 0, weights, -np.inf))
     return np.concatenate(found).reshape(len(rows), draws)
 
@@ -135,11 +132,7 @@ def estimate(
 def main() -> None:
     """Write the floors of a preset's reference as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
-    parser.add_argument("--num-prompts", type=int, default=400)
-    parser.add_argument("--skip-prompts", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
+    report_options(parser)
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--pass-rates", type=float, nargs="+", default=[0.5, 0.9, 0.95, 0.97, 1.0])
     parsed = parser.parse_args()

@@ -125,14 +125,19 @@ def without_training(
     return report
 
 
-def main() -> None:
-    """Write the report of a preset's reference as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def report_options(parser: argparse.ArgumentParser) -> None:
+    """Where the report goes, and the prompts that all reports of results/ are of."""
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
     parser.add_argument("--num-prompts", type=int, default=400)
     parser.add_argument("--skip-prompts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+
+
+def main() -> None:
+    """Write the report of a preset's reference as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    report_options(parser)
     parser.add_argument("--reference-samples", type=int, default=10_000)
     parsed = parser.parse_args()
     report = without_training(

@@ -76,7 +76,7 @@ _SMOLLM2: dict[str, Any] = {
     "state_memory": 0.9,
     "projection_weight": 2.0,
     "updates_per_batch": 2,
-    # the first dozen steps move by 0.1 to 3 nats an update; held to 0.1, the curriculum came through twelve steps later
+    # the first dozen steps move by up to 3 nats an update; held to 0.1, the strict rule is reached ten steps later
     "max_update_kl": 10.0,
     "kl_place": "loss",
     "kl_weight": 0.05,
