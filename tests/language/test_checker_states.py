@@ -16,10 +16,10 @@ from policy_gradients.language.rules import (
     with_tolerance,
 )
 from policy_gradients.language.text import shipped_articles
+from policy_gradients.language.tokens import decode_each
+from policy_gradients.language.utf8 import UNFINISHED
 
 RULE = length_and_digits(64)
-GPT2_HIGH = [chr(0x100 + 0x22 + place) for place in range(0x21)]  # how bytes 0x80 … 0xA0 are written
-CONTINUATION = {*GPT2_HIGH, *map(chr, [*range(0xA1, 0xAD), *range(0xAE, 0xC0)])}
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +38,31 @@ def test_states_along_tokens_are_those_of_the_text_so_far(states, tokenizer):
 
 
 def test_every_next_token_is_worth_what_its_state_is_worth(states, tokenizer):
-    going, ended = torch.rand(2, states.num_states, generator=torch.Generator().manual_seed(0))
+    by_rule = torch.rand(2, RULE.num_states, generator=torch.Generator().manual_seed(0))
+    rule_states = states.rule_states(torch.arange(states.num_states), RULE)
+    going, ended = by_rule[:, rule_states]
     text = "born in 19"
     [q] = states.action_values(torch.tensor([RULE.state(text)]), going, ended)
-    for token in range(0, len(tokenizer), 7):
-        piece = tokenizer.decode([token], skip_special_tokens=True)
-        if piece == "\ufffd" and tokenizer.convert_ids_to_tokens(token) in CONTINUATION:
-            piece = ""  # it goes on with a character that counts already
-        after = RULE.state(text + piece)
-        worth = ended[RULE.state(text)] if token in states.end_ids.tolist() else going[after]
-        assert q[token] == worth, tokenizer.decode([token])
-    assert q[tokenizer.eos_token_id] == ended[RULE.state(text)]
+    for token in range(len(tokenizer)):
+        if token in states.end_ids.tolist():
+            assert q[token] == ended[RULE.state(text)]
+            continue
+        after = RULE.state(text + tokenizer.decode([token], skip_special_tokens=True))
+        assert q[token] == going[after], tokenizer.decode([token])
     assert q[len(tokenizer) + 3] == going[RULE.state(text)]  # a token without text leads nowhere
 
 
 def test_every_state_has_a_text_that_leads_to_it(states):
-    wanted = list(range(states.num_states))
+    texts = states.texts[: RULE.num_states]
+    wanted = list(range(RULE.num_states))
     wanted[1:4] = [None] * 3  # a digit sum without a character
-    assert [None if text is None else RULE.state(text) for text in states.texts] == wanted
+    assert [None if text is None else RULE.state(text) for text in texts] == wanted
+    # and where a character is unfinished, which counts: none of the texts is empty
+    assert states.num_states == len(UNFINISHED) * RULE.num_states
+    split = states.texts[RULE.num_states : 2 * RULE.num_states]
+    wanted[0], wanted[5:8] = None, [None] * 3  # a single character, which is no digit
+    assert [None if text is None else RULE.state(text) for text in split] == wanted
+    assert all(text is None or text.endswith("\ufffd") for text in split)
 
 
 def test_the_checker_says_what_ending_in_each_state_earns(states):
@@ -64,7 +71,8 @@ def test_the_checker_says_what_ending_in_each_state_earns(states):
     for text in ("In 1917 the 3rd regiment crossed 12 rivers, or so they say.", "x" * 64, "x" * 61 + "111", "12", ""):
         assert earned[RULE.state(text)] == pytest.approx(partial_credit(wide, text))
     strict = states.end_rewards(rule_reward(RULE))
-    assert strict.sum() == 1 and strict[RULE.state("x" * 61 + "111")] == 1
+    right = RULE.state("x" * 61 + "111")
+    assert strict.nonzero().flatten().tolist() == [right + end * RULE.num_states for end in range(len(UNFINISHED))]
 
 
 def test_a_state_that_no_tokens_lead_to_has_no_text_and_earns_nothing():
@@ -83,7 +91,7 @@ def test_a_state_that_no_tokens_lead_to_has_no_text_and_earns_nothing():
 
 
 def test_tokens_of_one_kind_are_few(states):
-    assert states.after.shape[1] < 20
+    assert states.after.shape[1] < 40
 
 
 def test_a_rule_without_states_is_refused(tokenizer):
@@ -200,6 +208,41 @@ def test_a_character_that_is_split_between_tokens_counts_once(tokenizer):
         ids = tokenizer.encode(text)
         assert len(ids) > 1
         assert states.before_tokens(torch.tensor([[*ids, 0]]))[0, -1] == len(text)
+
+
+@pytest.mark.parametrize("which", ["tiny's", "trained on text"])
+def test_bytes_that_are_no_text_count_as_a_decoder_counts_them(which, tokenizer):
+    """Any tokens in any order, as a policy may draw them: after each one, the state is that of the whole text."""
+    tokenizer = tokenizer if which == "tiny's" else made("byte-level BPE")
+    rule = length_and_digits(64)
+    states = CheckerStates(rule, tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    generator = torch.Generator().manual_seed(0)
+    pieces = decode_each(tokenizer, [[i] for i in range(len(tokenizer))])
+    broken = [i for i, piece in enumerate(pieces) if "\ufffd" in piece]
+    for among in (broken, range(len(tokenizer))):
+        among = torch.tensor(among)
+        rows = among[torch.randint(len(among), (300, 24), generator=generator)]
+        found = states.rule_states(states.before_tokens(torch.nn.functional.pad(rows, (0, 1))), rule)
+        for ids, row in zip(rows.tolist(), found.tolist(), strict=True):
+            wanted = [rule.state(text) for text in decode_each(tokenizer, [ids[:t] for t in range(len(ids) + 1)])]
+            assert row == wanted, ids
+    assert len(broken) > 100
+
+
+def test_a_right_text_with_a_stray_byte_behind_it_earns_nothing(tokenizer):
+    rule = ExactLength(10)
+    states = CheckerStates(rule, tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    earned = states.end_rewards(rule_reward(rule))
+    ids = tokenizer.encode("3 flourish")
+    pieces = decode_each(tokenizer, [[i] for i in range(len(tokenizer))])
+    stray = [i for i, piece in enumerate(pieces) if piece == "\ufffd"]
+    assert len(stray) > 100
+    for token in stray:
+        [found] = states.before_tokens(torch.tensor([[*ids, token, 0]]))
+        assert earned[found[-2]] == 1 and earned[found[-1]] == 0
+    # behind the first byte of a letter it is the letter: the tenth character
+    [found] = states.before_tokens(torch.tensor([[*tokenizer.encode("3 flourisé"), 0]]))
+    assert earned[found[-2:]].tolist() == [1, 1]
 
 
 def test_a_rule_that_no_completion_can_reach_is_named_before_any_work(tokenizer):

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from policy_gradients.language.rewards import Completion, RewardFunction, call_reward
 from policy_gradients.language.rules import AllOf, Rule, StatefulRule, Words, fewest_characters, require_states
 from policy_gradients.language.text import shipped_excerpts
-from policy_gradients.language.tokens import added_texts
+from policy_gradients.language.tokens import EVERY, NOTHING, Addition, additions, decode_each
 
 MANY_JOINS = 200_000  # from here on, some seconds: a bar shows
 UNFAMILIAR = (
@@ -24,9 +24,11 @@ UNFAMILIAR = (
 class CheckerStates:
     """Steps a `StatefulRule` through tokens, by table: what the rule remembers of a text after each of them.
 
-    What a token changes is what it adds to the text before it, at the beginning of a completion and after it: the two
-    differ for tokenizers that write spaces between words. Where a character is split between tokens, the first of them
-    counts as the character. The table is held against whole texts when it is made.
+    What a token changes is what it adds to the text before it (`additions`). Two things count besides the rule's state:
+    whether anything has been written, for tokenizers that write spaces between words, and what is unfinished of a
+    character that is split between tokens, for the same byte goes on with one and is a character of its own behind
+    another. The table is held against whole texts when it is made. One thing it does not know: a tokenizer that *falls
+    back* to bytes writes a run of them that is no UTF-8 as one U+FFFD a byte, where the table has one a beginning.
 
     Attributes:
         kind_of_token: (vocabulary,): tokens that change every state alike are of one kind.
@@ -34,9 +36,11 @@ class CheckerStates:
         one_hot: (vocabulary, kinds + 1): the kind of each token, and last that of those that end a completion.
         texts: for each state one text that leads to it; None if no tokens do.
         end_ids: tokens that end a completion.
+        whole_states: states in which no character is unfinished; as many again follow for each kind of `UNFINISHED`, if
+            there are tokens that leave one.
 
-    Where the beginning is special, there is one more state than the rule has, the last: something has been written, and
-    the rule's state is still that of the empty text, which as a state of the table means that nothing was written.
+    Where the beginning is special, there is one more state than the rule has, the last of those: something has been
+    written, and the rule's state is still that of the empty text, which in the table means that nothing was written.
 
     Raises:
         ValueError: the rule has no states, or no table is exact for this tokenizer.
@@ -45,28 +49,15 @@ class CheckerStates:
     def __init__(self, rule: StatefulRule, tokenizer: Any, vocab_size: int, end_ids: list[int]):
         require_states(rule)
         known = min(len(tokenizer), vocab_size)  # a model may have room for more tokens than its tokenizer knows
-        first, later = added_texts(tokenizer, known)
-        rest = [(rule.state(""), rule.state(""))] * (vocab_size - known)
-        changes = [(rule.state(a), rule.state(b)) for a, b in zip(first, later, strict=True)] + rest
-        pieces = dict(zip(changes, zip(first, later, strict=True), strict=False))  # texts that change the state so
-        kinds = {change: kind for kind, change in enumerate(sorted(pieces | dict.fromkeys(changes, ("", ""))))}
-        pieces = {change: pieces.get(change, ("", "")) for change in kinds}
-        self.kind_of_token = torch.tensor([kinds[change] for change in changes])
-        self.start, begun = rule.state(""), rule.num_states
-        self.after = torch.tensor([
-            [rule.join(state, later) for _, later in kinds]
-            for state in tqdm(range(rule.num_states), "states", disable=rule.num_states * len(kinds) < MANY_JOINS)
-        ])  # fmt: skip
-        if any(first != later for first, later in kinds):
-            # kinds in which nothing is written stay at the beginning: special tokens, which are not part of the text
-            nothing = [pieces[kind] == ("", "") for kind in kinds]
-            self.after = torch.cat([self.after, self.after[self.start : self.start + 1]])
-            self.after[self.after == self.start] = begun
-            self.after[self.start] = torch.tensor([
-                self.start if silent else begun if first == self.start else first
-                for silent, (first, _) in zip(nothing, kinds, strict=True)
-            ])  # fmt: skip
-        self.texts = _texts(self.after.tolist(), self.start, [pieces[change] for change in kinds])
+        added = additions(tokenizer, known) + [NOTHING] * (vocab_size - known)
+        change_of = {each: _change(rule, each) for each in set(added)}
+        example = {change: each for each, change in change_of.items()}
+        kinds = {change: kind for kind, change in enumerate(sorted(example))}
+        examples = [example[change] for change in kinds]
+        self.kind_of_token = torch.tensor([kinds[change_of[each]] for each in added])
+        self.start = rule.state("")
+        self.after, self.whole_states = _transitions(rule, list(kinds), self.start)
+        self.texts = _texts(self.after.tolist(), self.start, self.whole_states, examples)
         self.end_ids = torch.tensor(end_ids)
         with_end = self.kind_of_token.index_fill(0, self.end_ids, len(kinds))
         self.one_hot = torch.nn.functional.one_hot(with_end, len(kinds) + 1).float()
@@ -127,24 +118,26 @@ class CheckerStates:
             steps += 1
         return None
 
+    def rule_states(self, states: Tensor, rule: StatefulRule) -> Tensor:
+        """The rule's own state in each of the table's, of any shape."""
+        whole = states % self.whole_states
+        return torch.where(whole == rule.num_states, self.start, whole)
+
     def texts_that_differ(self, rule: StatefulRule, tokenizer: Any, texts: Sequence[str]) -> list[str]:
         """Those whose state by the table is not the rule's of the whole text, at one of its tokens or at its end.
 
-        Within a character that is split between tokens there is no text yet to compare.
+        But for places within a character that is split between tokens: what is there depends on the tokenizer's family.
         """
         wrong = []
         for text in texts:
             ids = tokenizer.encode(text, add_special_tokens=False)
             if not ids or max(ids) >= len(self.kind_of_token):
                 continue
-            states = self.before_tokens(torch.tensor([[*ids, ids[0]]]))[0].tolist()
-            prefixes = tokenizer.batch_decode(
-                [ids[:t] for t in range(len(ids) + 1)], skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            found = [self.start if state == rule.num_states else state for state in states]
-            wanted = [(state, rule.state(prefix)) for state, prefix in zip(found, prefixes, strict=True)]
-            split = [prefix.endswith("\ufffd") for prefix in prefixes]
-            if any(a != b and not within for (a, b), within in zip(wanted, split, strict=True)):
+            states = self.before_tokens(torch.tensor([[*ids, ids[0]]]))[0]
+            found = self.rule_states(states, rule).tolist()
+            wanted = [rule.state(prefix) for prefix in decode_each(tokenizer, [ids[:t] for t in range(len(ids) + 1)])]
+            whole = (states < self.whole_states).tolist()
+            if any(a != b and finished for a, b, finished in zip(found, wanted, whole, strict=True)):
                 wrong.append(text)
         return wrong
 
@@ -162,8 +155,9 @@ def fewest_tokens(rule: Rule, tokenizer: Any, vocab_size: int) -> int:
 
     From the characters that the rule asks for (`fewest_characters`) and the longest text that one token adds.
     """
-    first, later = added_texts(tokenizer, min(len(tokenizer), vocab_size))
-    pieces = {*first, *later}
+    pieces = {
+        text for each in additions(tokenizer, min(len(tokenizer), vocab_size)) for text in (each.first, *each.behind)
+    }
     longest = max(1, *map(len, pieces))
     longest_spelling = max(longest, *(len(unicodedata.normalize("NFD", piece).casefold()) for piece in pieces))
 
@@ -186,13 +180,52 @@ def require_reachable(rule: Rule, tokenizer: Any, vocab_size: int, max_new_token
         )
 
 
-def _texts(after: list[list[int]], start: int, pieces: list[tuple[str, str]]) -> list[str | None]:
-    """Breadth first from the empty text: a text for every state that pieces of text, at first and later, lead to."""
+class _Change(NamedTuple):
+    """What a token does to the states of a rule: the states of what it adds, and what `Addition` has besides."""
+
+    first: int
+    behind: tuple[int, ...]
+    leaves: tuple[int, ...]
+    is_silent: bool
+
+
+def _change(rule: StatefulRule, added: Addition) -> _Change:
+    state = {text: rule.state(text) for text in {added.first, *added.behind}}
+    return _Change(state[added.first], tuple(state[text] for text in added.behind), added.leaves, added.is_silent)
+
+
+def _transitions(rule: StatefulRule, kinds: Sequence[_Change], start: int) -> tuple[Tensor, int]:
+    """The table `after`, and how many of its states have nothing unfinished."""
+    changes = sorted({state for kind in kinds for state in (kind.first, *kind.behind)})
+    joined = torch.tensor([
+        [rule.join(state, change) for change in changes]
+        for state in tqdm(range(rule.num_states), "states", disable=rule.num_states * len(changes) < MANY_JOINS)
+    ])  # fmt: skip
+    column = {change: place for place, change in enumerate(changes)}
+    # where no token begins a character without finishing it, nothing is ever unfinished
+    unfinished = EVERY if any(kind.leaves[0] for kind in kinds) else EVERY[:1]
+    behind = [joined[:, [column[kind.behind[end]] for kind in kinds]] for end in unfinished]
+    first = joined[start, [column[kind.first] for kind in kinds]]
+    if not torch.equal(first, behind[0][start]):
+        begun = rule.num_states
+        behind = [torch.cat([rows, rows[start : start + 1]]) for rows in behind]
+        for rows in behind:
+            rows[rows == start] = begun
+        # kinds in which nothing is written stay at the beginning: special tokens, which are not part of the text
+        silent = torch.tensor([kind.is_silent for kind in kinds])
+        behind[0][start] = first.masked_fill(first == start, begun).masked_fill(silent, start)
+    states = len(behind[0])
+    leaves = torch.tensor([[kind.leaves[end] for kind in kinds] for end in unfinished])
+    return torch.cat([rows + states * left for rows, left in zip(behind, leaves, strict=True)]), states
+
+
+def _texts(after: list[list[int]], start: int, whole_states: int, examples: list[Addition]) -> list[str | None]:
+    """Breadth first from the empty text: a text for every state that tokens of these kinds lead to."""
     texts: list[str | None] = [None] * len(after)
     texts[start], queue = "", [start]
     for state in queue:  # grows on the way
-        for kind, then in enumerate(after[state]):
+        for each, then in zip(examples, after[state], strict=True):
             if texts[then] is None:
-                texts[then] = f"{texts[state]}{pieces[kind][state != start]}"
+                texts[then] = texts[state] + (each.first if state == start else each.behind[state // whole_states])
                 queue.append(then)
     return texts

@@ -44,7 +44,7 @@ class StatefulRule(Rule, Protocol):
     def join(self, first: int, second: int) -> int: ...
 
 
-MOST_STATES = 10**6  # that credit by state keeps a table of
+MOST_STATES = 20_000  # that credit by state keeps a table of
 
 
 def require_states(rule: Rule) -> None:
@@ -58,9 +58,10 @@ def require_states(rule: Rule) -> None:
         )
     if rule.num_states > MOST_STATES:
         raise ValueError(
-            f"the rule {rule.name} has {rule.num_states:.3g} states: a table of them, for some ten kinds of tokens, "
-            f"takes some {rule.num_states * 1e-5:.3g} s and {rule.num_states * 1e-7:.2g} GB; {MOST_STATES:.0e} are the "
-            "most. Ask for a shorter text, or use --credit completion"
+            f"the rule {rule.name} has {rule.num_states:.3g} states: a table of them, each for every way in which a "
+            f"character may be unfinished, takes some {rule.num_states * 1e-3:.3g} s and "
+            f"{rule.num_states * 6e-5:.2g} GB; {MOST_STATES} are the most. Ask for a shorter text, or use "
+            "--credit completion"
         )
 
 

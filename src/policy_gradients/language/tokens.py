@@ -2,10 +2,13 @@
 
 import json
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
+from policy_gradients.language.utf8 import UNFINISHED, write
+
+EVERY = tuple(range(len(UNFINISHED)))
 _BYTE_FALLBACK = {f"<0x{byte:02X}>": byte for byte in range(256)}
 _plain_backends: "weakref.WeakKeyDictionary[Any, Tokenizer | None]" = weakref.WeakKeyDictionary()
 
@@ -15,28 +18,51 @@ def decode_each(tokenizer: Any, rows: list[list[int]]) -> list[str]:
     return tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-def added_texts(tokenizer: Any, known: int) -> tuple[list[str], list[str]]:
-    """What each of the tokens 0 … known - 1 adds to a text: as its first one, and behind another.
+class Addition(NamedTuple):
+    """What a token does to a text: as its first one, and behind another, whose last character may be unfinished.
 
-    Of a token that holds a part of a character, the part counts with the token that begins it: bytes that go on with a
-    character add nothing, a beginning stands for the whole (as U+FFFD).
+    Attributes:
+        first: the text that it is as the first token.
+        behind: the text that it adds, for each of the `UNFINISHED` characters before it.
+        leaves: which of them is unfinished after it, for each.
+    """
+
+    first: str
+    behind: tuple[str, ...]
+    leaves: tuple[int, ...]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it changes no text at all, as special tokens do."""
+        return self == NOTHING
+
+
+NOTHING = Addition("", ("",) * len(EVERY), EVERY)
+
+
+def additions(tokenizer: Any, known: int) -> list[Addition]:
+    """What each of the tokens 0 … known - 1 adds to a text.
+
+    A character that is split between tokens counts with the token that begins it (as U+FFFD); bytes that go on with it
+    add nothing. Bytes that fit nowhere are a U+FFFD each, as a decoder of UTF-8 writes them.
     """
     first = decode_each(tokenizer, [[i] for i in range(known)])
     before = _word(tokenizer, first)
-    if before is None:
-        return first, list(first)
-    text = first[before]
-    later = []
-    for alone, whole in zip(first, decode_each(tokenizer, [[before, i] for i in range(known)]), strict=True):
-        adds = whole.startswith(text) and not (whole == text and alone)
-        later.append(whole.removeprefix(text) if adds else alone)
-    for i, (alone, behind) in enumerate(zip(first, later, strict=True)):
+    whole = first if before is None else decode_each(tokenizer, [[before, i] for i in range(known)])
+    text = "" if before is None else first[before]
+    found = []
+    for i, (alone, both) in enumerate(zip(first, whole, strict=True)):
+        adds = both.startswith(text) and not (both == text and alone)
+        later = both.removeprefix(text) if adds else alone
         if "\ufffd" in alone and (piece := _bytes(tokenizer, i)) is not None:
-            rest = piece.lstrip(bytes(range(0x80, 0xC0)))  # continuation bytes
-            first[i] = later[i] = rest.decode("utf-8", "replace")
-        elif "\ufffd" in behind:
-            later[i] = alone
-    return first, later
+            behind, leaves = zip(*(write(unfinished, piece) for unfinished in EVERY), strict=True)
+            found.append(Addition(behind[0], behind, leaves))
+            continue
+        if "\ufffd" in later:
+            later = alone
+        written = Addition(alone, (later,) * len(EVERY), (0,) * len(EVERY))
+        found.append(written if alone or later else NOTHING)
+    return found
 
 
 def whole_tokens(tokenizer: Any, known: int) -> list[bool]:
