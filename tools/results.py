@@ -193,6 +193,7 @@ def blocks(results: Path) -> dict[str, str]:
         "grpo": seeds(results / "tiny-grpo"),
         "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
+        "page": f"{seeds(results / 'page')}\n\n{chance(results / 'page')}",
         "entropy": study("entropy", results),
         "texts": "\n".join(f"    {text!r}" for text in _texts(results)),
     }

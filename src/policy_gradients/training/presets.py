@@ -89,31 +89,45 @@ _SMOLLM2: dict[str, Any] = {
     "save_every": 10,
 }
 
-# The recipe that the course's source page asks for: 64 characters, one bit a completion, the length widened at first
-# and narrowed patiently. Not yet measured to the end.
+# The recipe that the course's source page asks for, on a model that people use: 64 characters, one bit a completion,
+# plain GRPO without a price or a bonus. The length is widened at first.
 _PAGE: dict[str, Any] = {
     **_LARGER,
     "model": "smollm2",
     "num_prompts": 4,
     "num_generations": 16,
-    "max_prompt_tokens": 72,
-    "max_new_tokens": 32,
-    "micro_batch_prompts": 4,
+    "max_prompt_tokens": 52,
+    "max_new_tokens": 24,
+    "max_steps": 120,
+    "stop_above": 0.9,
     "partial_credit": False,
     "start_tolerance": 24,
-    "curriculum_gate": "reward",
+    "curriculum_gate": "length",
     "raise_above": 0.5,
-    "lower_below": 0.2,
+    "lower_below": 0.3,
     "baseline": "mean",
     "scale": "std",
-    "kl_weight": 0.02,
-    "kl_success_weight": 0.02,
-    "prompt_kl_weight": 0.001,
+    "kl_weight": 0.0,
+    "kl_success_weight": 0.0,
+    "prompt_kl_weight": 0.0,
+    "learning_rate": 2e-5,
+    "save_every": 10,
+}
+
+# The same with what is said to prevent collapse: a price on divergence, an entropy that is held up, a patient gate.
+_PAGE_HELD: dict[str, Any] = {
+    **_PAGE,
+    "max_steps": 150,
+    "stop_above": 1.0,
+    "curriculum_gate": "reward",
+    "raise_above": 0.6,
+    "kl_place": "loss",
+    "kl_weight": 0.03,
+    "kl_success_weight": 0.03,
     "entropy_schedule": "target",
     "entropy_weight": 0.01,
     "entropy_target": 1.2,
     "entropy_rate": 0.01,
-    "learning_rate": 3e-5,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -122,8 +136,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny-sparse": {**_TINY_GRPO, "learning_rate": 8e-4, "curriculum": False, "partial_credit": False},
     "tiny-grpo": _TINY_GRPO,
     "smollm2": _SMOLLM2,
-    # not yet measured to the end
     "page": _PAGE,
+    "page-held": _PAGE_HELD,
     # The settings below are a start, not yet measured to the end: the same job at the size that the hardware takes.
     "qwen": {**_LARGER, "model": "Qwen/Qwen2.5-0.5B-Instruct", "learning_rate": 1e-5, "gradient_checkpointing": True},
     # not tuned on instructions: it will not follow the sentence, and short answers are what it has a chance with
@@ -131,7 +145,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # The settings of a tier for a task of one's own: its credit asks nothing of the checker, and was measured as a whole.
-FOR_OWN_TASKS = {"tiny": "tiny-grpo", "smollm2": "page"}
+FOR_OWN_TASKS = {"tiny": "tiny-grpo", "smollm2": "page-held"}
 
 
 def own_preset(name: str, settings: dict[str, Any]) -> str | None:
