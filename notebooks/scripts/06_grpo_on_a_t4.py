@@ -532,6 +532,65 @@ side_by_side(sparse=sparse, curriculum=grpo)
 # other tokens learn from it is noise, and Adam turns noise into steps, and steps are divergence.
 
 # %% [markdown]
+# ### The page's own experiment, on a real model
+#
+# The [source page](../docs/bibliography.md#the-source-page) asks for a model that people use, the same 64 characters, one bit
+# a completion, and more than 70 % after training. This is SmolLM2-135M-Instruct under plain GRPO: rewards of 0 and 1, less
+# their group's mean, over its spread, for all tokens alike; no partial credit, no price on divergence, no bonus. Its one
+# help is the curriculum, which widens the *length* by 24 characters at first (`--preset page`, 64 completions a step).
+
+# %%
+RUN_THE_PAGE = False  # True trains it here, on the machine's GPU if there is one; a run that was cut goes on
+PAGE_MODEL = "smollm2"  # or "Qwen/Qwen2.5-0.5B-Instruct", the page's own, on which nobody has run it yet
+if RUN_THE_PAGE:
+    watched(preset("page", model=PAGE_MODEL, prompt_source="shipped"), runs / f"page-{PAGE_MODEL.split('/')[-1]}")
+
+# %% [markdown]
+# It takes half an hour of one CPU core. (On a T4 it should take minutes: a step is two million million multiplications and a
+# few dozen small passes. That is an estimate from counting; nobody has timed it.) These are the runs that the repository
+# keeps:
+
+# %%
+page_runs = sorted(Path("..", "results", "page").glob("seed-*/report.json"))
+page_logs = [read_metrics(path.with_name("metrics.jsonl")) for path in page_runs]
+rows = []
+for first in range(0, len(page_logs[0]) if page_logs else 0, 6):
+    block = page_logs[0][first : first + 6]
+    columns = ("tolerance", "strict_rate", "digit_rate", "distinct_share", "entropy", "kl")
+    rows.append([f"{first + 1} to {first + len(block)}", *(sum(r[c] for r in block) / len(block) for c in columns)])
+Table(["steps", "tolerance", "strict", "a right digit sum", "distinct", "entropy", "KL"], rows)
+
+# %%
+ask("06: what the page's recipe writes")
+
+# %%
+page_reports = [json.loads(path.read_text(encoding="utf-8")) for path in page_runs]
+rows = [
+    [
+        path.parent.name,
+        f"{report['tuned']['pass_rate']:.0%}",
+        report["tuned"]["distinct_completions"],
+        report["tuned"]["kl_to_reference"],
+        report["kl_over_floor"],
+        f"{report['perplexity_increase']:+.0%}",
+        len(log),
+        f"{log[-1]['elapsed'] / 60:.0f}",
+    ]
+    for path, report, log in zip(page_runs, page_reports, page_logs, strict=True)
+]
+Table(["400 held-out prompts", "strict", "distinct", "KL", "KL / floor", "perplexity", "steps", "minutes"], rows)
+
+# %%
+from collections import Counter
+
+for report in page_reports[:1]:
+    written = Counter(row["after"]["text"] for row in report["completions"])
+    print(*(f"{count:4d} × {text}" for text, count in written.most_common(5)), sep="\n")
+
+# %% [markdown]
+# PROSE
+
+# %% [markdown]
 # ## 6. Credit where it is due
 #
 # The checker can be asked half-way. All that it will ever need to know of the text so far is how many characters there
@@ -927,9 +986,10 @@ Table(["before", "after", "passes"], rows)
 # ended. Read your completions, and with their special tokens.
 #
 # Another trap is in these very runs. Look for "�" above: a byte that goes on with a character where none was begun. 86 of
-# the 95 failures of two seeds hold one, and 55 are a right text with nothing but that behind it. The table of states takes
-# such a byte for nothing, as it is inside a character, and tells the policy that the text may end there. The checker counts
-# it. A model of the reward that is wrong in one place is wrong where the policy goes.
+# the 95 failures of two seeds hold one, and 55 are a right text with nothing but that behind it. The table of states took
+# such a byte for nothing, as it is inside a character, and told the policy that the text may end there. The checker counts
+# it. A model of the reward that is wrong in one place is wrong where the policy goes. (The table is mended: what is
+# unfinished of a character belongs to the state. These runs are from before.)
 #
 # **Learned, or cheated?** Both words fit. A digit that is divisible by 3, a space, a word of eight letters, the end:
 # three tokens, of which the vocabulary has thousands of the right kind. It is the shortest way to meet the rule, and

@@ -602,6 +602,16 @@ ASKED = {
         ),
         because="And the policy can drift all the same: Adam makes full-sized steps of whatever is left.",
     ),
+    "06: what the page's recipe writes": Asked(
+        "It passes more than nine in ten of 400 new prompts. How many different texts are among its 400 answers?",
+        "fewer than twenty",
+        options=(
+            "fewer than twenty",
+            "about a hundred",
+            "nearly four hundred",
+        ),
+        because="Nothing in this objective pays for a second right answer, and the narrowing length rewards the first.",
+    ),
     "06: credit by state": Asked(
         "Same prompts and curriculum, settings of its own. The strict rate after as many steps, beside the run above?",
         "higher",

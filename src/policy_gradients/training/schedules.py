@@ -60,7 +60,9 @@ def advance(run: Run, batch: Batch, rewarded: Rewarded, entropy: float) -> None:
         )  # fmt: skip
     if run.curriculum is None or not isinstance(run.task, CheckerTask):
         return
-    within = ExactLength(find_part(run.task.rule, ExactLength).characters, run.curriculum.tolerance)
-    near = [within.check(text) for text in rewarded.texts]
-    by_length = config.curriculum.curriculum_gate == "length"
-    run.curriculum.update(sum(near) / len(near) if by_length else rewards.flatten().mean().item())
+    wanted, gate = find_part(run.task.rule, ExactLength).characters, config.curriculum.curriculum_gate
+    if gate == "median":
+        run.curriculum.follow([abs(len(text) - wanted) for text in rewarded.texts])
+        return
+    near = [ExactLength(wanted, run.curriculum.tolerance).check(text) for text in rewarded.texts]
+    run.curriculum.update(sum(near) / len(near) if gate == "length" else rewards.flatten().mean().item())
