@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from policy_gradients.language.rewards import Completion
 from policy_gradients.language.rollout import Rollout
 
 
@@ -29,14 +30,14 @@ class Rewarded:
         own: (prompts of this process, G).
         groups: (prompts of the global batch, G), on the CPU.
         strict: (completions of the global batch,), 1 where the strict metric is met.
-        texts: of the global batch.
+        completions: of the global batch.
         shown: what the row of metrics says of them.
     """
 
     own: Tensor
     groups: Tensor
     strict: Tensor
-    texts: list[str]
+    completions: list[Completion]
     tokens: int
     shown: dict[str, float]
 

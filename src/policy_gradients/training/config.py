@@ -95,8 +95,8 @@ class Curriculum(Checked):
     """… and grows again while less than this share is."""
     curriculum_gate: Gate = "length"
     """That share: of completions of about the length, or, `reward`, the mean training reward; then the tolerance also
-    waits after each step. `median`: no marks and no steps; what the nearer half of the last batch would have met is
-    accepted next."""
+    waits after each step. `median`: no marks and no steps; the tolerance is that at which half of the last batch would
+    have passed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

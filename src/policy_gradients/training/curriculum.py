@@ -38,13 +38,13 @@ class ToleranceCurriculum:
         elif self.success < self.lower_below:
             self.tolerance = min(self.maximum, self.tolerance + step)
 
-    def follow(self, distances: Sequence[int]) -> None:
-        """Accept next what the nearer half of one step's completions would have met.
+    def follow(self, distances: Sequence[float]) -> None:
+        """Accept next what half of one step's completions would have met.
 
         However fast the policy moves, about half of its completions are then told from the others: success of nearly
         all at a wide tolerance, which teaches nothing but to agree, cannot last.
 
         Args:
-            distances: of the completions' lengths from the one that is asked for, in characters.
+            distances: of each completion, the narrowest tolerance at which it would have passed; inf: at none.
         """
-        self.tolerance = min(self.maximum, sorted(distances)[(len(distances) - 1) // 2])
+        self.tolerance = int(min(self.maximum, sorted(distances)[(len(distances) - 1) // 2]))
