@@ -734,6 +734,17 @@ ASKED = {
         ),
         because="It finds the best document that it ever reads: the third moves up when one of the two is pushed down.",
     ),
+    "09: enough preferences": Asked(
+        "300 noisy preferences make a proxy, and a policy climbs it; at first the gold rises with it. Then the reward "
+        "model is fitted again, to *all* preferences in the world, without any noise. How does the gold end this time?",
+        "below the reference's, as before",
+        options=(
+            "at its highest: there is no noise to exploit",
+            "lower than its highest, above the reference's",
+            "below the reference's, as before",
+        ),
+        because="More of the same pairs do not show what the model cannot see.",
+    ),
     # 10
     "10: four bits": Asked(
         "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",
