@@ -1037,6 +1037,40 @@ def best_of_n(probabilities, scores, n):
     return kept
 
 
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    paid = (teacher_log_probs - log_probs) * mask
+    return paid.flip(-1).cumsum(-1).flip(-1) * mask
+
+
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    paid, total = (teacher_log_probs - log_probs) * mask, torch.zeros_like(log_probs[..., 0])
+    returns = []
+    for t in reversed(range(paid.shape[-1])):
+        total = total + paid[..., t]
+        returns.insert(0, total * mask[..., t])
+    return torch.stack(returns, dim=-1)
+
+
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    later = torch.ones(mask.shape[-1], mask.shape[-1], dtype=log_probs.dtype).tril()
+    return ((teacher_log_probs - log_probs) * mask) @ later * mask
+
+
+def entropy_slope(q, h_pass, h_fail):
+    return math.log(1 - q) - math.log(q) + h_pass - h_fail
+
+
+def entropy_slope(q, h_pass, h_fail):
+    leaf = torch.tensor(q, dtype=torch.double, requires_grad=True)
+    entropy = -leaf * leaf.log() - (1 - leaf) * (1 - leaf).log() + leaf * h_pass + (1 - leaf) * h_fail
+    return torch.autograd.grad(entropy, leaf)[0].item()
+
+
+def entropy_slope(q, h_pass, h_fail):
+    ways = math.exp(h_pass - h_fail)
+    return -math.log(q / (1 - q) / ways)
+
+
 # The lab
 def token_positions(mask):
     return (mask.cumsum(-1) - 1).clamp(min=0)
