@@ -55,7 +55,7 @@ BUILT = {
     ),
     "09_open_questions": (
         "Left: mean pass rate against mean KL",
-        "three open questions answered in small: frontiers of a KL weight, shared baselines, a retriever's gradient",
+        "six open questions in small: a KL weight, shared baselines, retrieval, a learnt reward, a teacher, entropy",
     ),
 }
 WIDTH = 230  # CSS pixels

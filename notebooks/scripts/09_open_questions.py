@@ -19,8 +19,9 @@
 #
 # The page from which this course started (see the [bibliography](../docs/bibliography.md#the-source-page)) ends with open
 # questions. Should the price on divergence listen to the reward? May prompts share their statistics? Can a retriever be
-# trained by the same gradient? A question stays open as long as nobody says what would count as an answer. Here each of
-# the three is cut down to a world in which everything can be enumerated, and answered there, exactly. What that leaves
+# trained by the same gradient? And three more: how far may a reward be followed that was learnt? What is a teacher worth,
+# beside one bit? Is entropy effort? A question stays open as long as nobody says what would count as an answer. Here each
+# of the six is cut down to a world in which everything can be enumerated, and answered there, exactly. What that leaves
 # open is listed at the end.
 #
 # **Afterwards you can**
@@ -28,12 +29,14 @@
 # - judge a KL schedule in the one currency that decides: nats at equal pass rate;
 # - say of any baseline whether it is biased, and whose noise it is;
 # - split a gradient into a part for the retriever and one for the generator, and price both in tokens;
+# - say of a learnt reward what is noise in it and what is blindness, and which brake helps against which;
+# - write distillation as a policy gradient, and entropy as a sum of three parts;
 # - recognise a falsifier that fires at nothing.
 #
 # | | |
 # | --- | --- |
-# | to read and think | 40 min, and 52 min for the five exercises |
-# | to run | half a minute of one CPU core, no GPU, no model: all of it is enumerated |
+# | to read and think | 65 min, and 92 min for the nine exercises |
+# | to run | a minute of one CPU core, no GPU, no model: all of it is enumerated |
 # | needs | [notebook 05](05_grpo_from_scratch.ipynb): groups; [07](07_evaluation.ipynb): pass rate against KL; [08](08_ablations.ipynb): verdicts |
 
 # %%
@@ -52,7 +55,8 @@ from policy_gradients.course.predictions import ask
 show(five_steps("09_open_questions"))
 
 # %%
-import math  # noqa: F401 (an answer may want it)
+import itertools
+import math
 
 import numpy as np
 import torch
@@ -870,16 +874,705 @@ Table(["K", "pass rate after 1000 steps", "π(d), in the order of the start"], r
 # can be trained on the reward alone wherever documents differ in what the generator makes of them, up to the best of them; and
 # with the document's keys and values kept, several answers to each document cost little and lower the variance, by how much a
 # formula says.*
+
+# %% [markdown]
+# ## 4. A reward that is learnt
 #
+# Nobody can write down what makes an answer good, but people can say which of two is better. So RLHF learns the reward
+# from such preferences (Christiano et al., Ouyang et al.: [bibliography](../docs/bibliography.md#language-models)), and
+# then climbs what it learnt. A learnt reward is a *proxy*. **How far may one follow it?** Here the truth is known, so
+# every answer is a number.
+#
+# Said before the draws below, after pilots on other ones:
+#
+# - *The gold falls because the preferences were few*: refuted if it falls with all preferences in the world, too.
+# - *Several reward models are a brake, by their mean or by their least*: refuted, for each, if at 2 nats forty paired
+#   draws show a gain below 0.05 of gold over a single model, or none at 5 % after correction.
+# - *A price on KL keeps the gold*: refuted if, at 2 nats, a gradient without any price has as much of it.
+#
+# ### A world of 364 answers
+#
+# An answer has up to five words: facts, hedges and filler. What it is worth, its *gold* score, is our secret. A third
+# fact is one too many, and who is cut off before the end loses.
+
+# %%
+FACT, HEDGE, FILLER, END = range(4)
+
+
+def gold_score(text):
+    """What an answer is worth, in nats of a preference."""
+    words = [token for token in text if token != END]
+    facts, hedges = words.count(FACT), words.count(HEDGE)
+    hedged = (HEDGE, FACT) in itertools.pairwise(words)
+    worth = 1.5 * min(facts, 2) - max(facts - 2, 0) + 0.7 * hedged
+    return worth - 0.4 * max(hedges - 1, 0) - 0.3 * words.count(FILLER) - 0.8 * (text[-1] != END)
+
+
+def what_is_seen(text):
+    """All that the reward model sees: three counts, whose sum is the length, and whether there is an end."""
+    return [text.count(FACT), text.count(HEDGE), text.count(FILLER), text[-1] == END]
+
+
+# %%
+from policy_gradients.oracle.completions import completions
+
+first = torch.tensor([0.25, 0.35, 0.35, 0.05], dtype=torch.float64)  # the reference: by the last word alone
+after = torch.tensor([[0.15, 0.2, 0.25, 0.4], [0.3, 0.1, 0.3, 0.3], [0.2, 0.2, 0.3, 0.3]], dtype=torch.float64)
+writing = token_tree(4, 5, lambda text: 0.0)
+ref_table = torch.stack([after[prefix[-1]] if prefix else first for prefix in writing.prefixes]).log()
+answers = completions(writing)
+log_answer, gold = answers.log_probs(ref_table), answers.each(gold_score)
+ref = log_answer.exp()
+seen = torch.tensor([[float(x) for x in what_is_seen(text)] for text in answers.texts], dtype=torch.float64)
+length = seen[:, :3].sum(1)
+print(f"{len(answers)} answers, probabilities sum to {ref.sum():.12f}")
+print(f"gold: reference {ref @ gold:.2f}, best answer {gold.max():.2f}; mean length {ref @ length:.2f} words")
+
+# %% [markdown]
+# ### From preferences to a reward model
+#
+# A labeller sees two answers of the reference, and prefers the first with probability σ(gold₁ − gold₂): Bradley and
+# Terry's model, so near pairs are often labelled the wrong way. The reward model is linear in the four numbers that it
+# sees. It has never heard of a third fact being too much, or of what stands before what: it is **misspecified**, on
+# purpose.
+
+# %% [markdown]
+# **Exercise: What a pair teaches** (★★, 10 min). The model's chance of a label is σ(r_preferred − r_other), with r =
+# features · weights.
+
+
+# %%
+def preference_gradient(weights, preferred, other):
+    """Gradient of the mean log-likelihood of preferences by the weights of a linear reward model, (features,).
+    weights (features,); preferred and other (pairs, features): what the model sees of both answers of each pair."""
+    return ...  # your code here
+
+
+# %%
+preference_gradient = check(preference_gradient)
+# hint(preference_gradient)  # without the #: a hint, and the next one each time
+# solution(preference_gradient)
+
+# %%
+from policy_gradients.oracle.preferences import all_preferences, count_wins, draw_preferences, fit_reward, judged
+
+RIDGE, LABELS = 0.1, 300
+chosen, rejected = draw_preferences(ref, gold, LABELS, torch.Generator().manual_seed(100))
+weights = fit_reward(seen, count_wins(chosen, rejected, len(answers)), RIDGE)
+proxy = seen @ weights
+left = preference_gradient(weights, seen[chosen], seen[rejected]) - RIDGE / LABELS * weights
+print("weights of fact, hedge, filler, end:", [round(x, 2) for x in weights.tolist()])
+print(f"gradient at the fit, less the ridge's: {left.abs().max():.0e}")
+
+# %% [markdown]
+# How good is it? On *all* pairs that two answers can make, exactly, and beside the gold itself, which no model can
+# beat, for labels are noisy. The last row is the same model on pairs from another policy: the one at which this section
+# ends up.
+
+# %%
+from policy_gradients.oracle.tilting import kl_divergence, tilted
+
+farther = tilted(log_answer, proxy, 0.25).exp()
+rows = []
+for name, scores, chance in (
+    ("gold itself", gold, ref),
+    ("reward model", proxy, ref),
+    ("reward model", proxy, farther),
+    ("gold itself", gold, farther),
+):
+    found = judged(scores, all_preferences(chance, gold))
+    where = "the reference" if chance is ref else "the optimum at β = 0.25"
+    rows.append([name, where, f"{found.accuracy:.1%}", found.calibration_error])
+Table(["judge", "pairs from", "agrees with the labels", "calibration error"], rows)
+
+# %% [markdown]
+# On the pairs that it was fitted on, and their like, the model is nearly as good as the gold, and well calibrated. That
+# is what a held-out accuracy would show. Where the policy is *going*, it is neither.
+#
+# ### Climbing it
+#
+# The best policy for the proxy at a price β is known, as in §1: the reference, times $e^{r/\beta}$. First, that a
+# policy gradient arrives there. The policy has a row of logits for each of the 121 prefixes; the gradient is exact.
+
+# %%
+BETA = 0.5
+best = tilted(log_answer, proxy, BETA)
+
+
+def priced(table, scores, beta):
+    """E[score] − β·KL of a policy given by its logits."""
+    log_pi = answers.log_probs(table.view(answers.shape).log_softmax(-1))
+    return (log_pi.exp() * (scores - beta * (log_pi - log_answer))).sum()
+
+
+def climb(scores, beta, steps, rate=1.0, natural=False):
+    """log π of every answer on the way, (steps + 1, answers)."""
+    table, path = ref_table.clone(), [log_answer]
+    for _ in range(steps):
+        step = by_autograd(lambda t: priced(t, scores, beta), table.flatten()).view_as(table)
+        table += rate * (step / answers.visits(path[-1].exp()) if natural else step)
+        path.append(answers.log_probs(table.log_softmax(-1)))
+    return torch.stack(path)
+
+
+# %%
+most, rows = priced(answers.table(best.exp()), proxy, BETA), []
+for name, natural, steps in (("gradient", False, 300), ("natural gradient", True, 40)):
+    path = climb(proxy, BETA, steps, natural=natural)
+    for step in sorted({0, 10, 40, steps}):
+        short = most - priced(answers.table(path[step].exp()), proxy, BETA)
+        assert abs(short - BETA * kl_divergence(path[step], best)) < 1e-10
+        rows.append([name, step, (path[step].exp() @ proxy).item(), f"{zero(short.item(), 10):.1e}"])
+print(f"the optimum earns {best.exp() @ proxy:.4f} of the proxy")
+Table(["steps by", "number", "proxy", "E[proxy] − β·KL, below its maximum"], rows)
+
+# %% [markdown]
+# It arrives. (What is missing to the maximum is exactly β·KL(π ‖ optimum), which the cell asserts. The plain gradient
+# visits rare prefixes rarely, and is slow there; the natural one, notebook 04, is not.) So the optimum may stand for
+# the trained policy, and one β after the other for a price that falls. Beside it, *best of n*: draw n answers, keep the
+# one that the proxy likes best.
+
+# %% [markdown]
+# **Exercise: Best of n, exactly** (★★, 12 min). No sampling: with which probability is each answer the one that is
+# kept?
+
+
+# %%
+def best_of_n(probabilities, scores, n):
+    """Probabilities (m,) of each answer to be the one kept: n are drawn from `probabilities` (m,), and the one with the
+    highest of `scores` (m,) is kept. Of equal scores any of those drawn may be, with equal chances."""
+    return ...  # your code here
+
+
+# %%
+best_of_n = check(best_of_n)
+# hint(best_of_n)  # without the #: a hint, and the next one each time
+# solution(best_of_n)
+
+# %%
+from policy_gradients.oracle.tilting import best_of_n_kl_bound
+
+distinct = proxy + 1e-6 * torch.arange(len(proxy))  # the same order, and no two alike
+even = torch.full((500,), 1 / 500, dtype=torch.float64)
+rows = []
+for n in (1, 2, 4, 16, 64, 256):
+    kls = [kl_divergence(best_of_n(ref, scores, n).log(), log_answer).item() for scores in (proxy, distinct)]
+    fine = best_of_n(even, torch.arange(500.0), n)
+    bound = best_of_n_kl_bound(n)
+    assert max(kls) <= bound + 1e-12
+    rows.append([n, *map(zero, (*kls, kl_divergence(fine.log(), even.log()).item())), bound])
+best_score = proxy >= proxy.max() - 1e-9
+print(f"{len(proxy.round(decimals=9).unique())} different scores; the best has probability {ref[best_score].sum():.1e}")
+Table(["n", "KL, exact", "without ties", "500 even answers, no ties", "log n − (n−1)/n"], rows)
+
+# %% [markdown]
+# The bound is a bound, and holds with equality where no two samples tie: no equal scores, and no answer that is drawn
+# twice. Here one of n draws repeats another soon, and the KL ends at −log of the best score's probability, while log n
+# goes on.
+#
+# ### Gold and proxy
+
+# %%
+ask("09: enough preferences")
+
+# %%
+PRICES = (1e6, *np.geomspace(20, 0.05, 59))  # β, falling
+
+
+def traced(policies, scores):
+    """√KL to the reference, gold, and what the scores seem to gain, of each policy (…, answers) by its log π."""
+    pi, kl = policies.exp(), kl_divergence(policies, log_answer)
+    return kl.clamp(min=0).sqrt().numpy(), (pi @ gold).numpy(), (pi @ scores - ref @ scores).numpy()
+
+
+def followed(scores):
+    """The same on the way of a falling price."""
+    return traced(torch.stack([tilted(log_answer, scores, beta) for beta in PRICES]), scores)
+
+
+# %%
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
+without_noise = seen @ fit_reward(seen, all_preferences(ref, gold))  # all preferences in the world
+ways = {}
+for name, scores in (("300 preferences", proxy), ("all preferences", without_noise)):
+    ways[f"{name}, price on KL"] = followed(scores)
+    ways[f"{name}, no price"] = traced(climb(scores, beta=0.0, steps=200), scores)
+    ways[f"{name}, best of n"] = traced(torch.stack([best_of_n(ref, scores, n) for n in COUNTS]).log(), scores)
+ways["the gold itself, price on KL"] = followed(gold)
+
+# %%
+from policy_gradients.course.proxy_figures import overoptimisation_figure
+
+left_out = ("all preferences, no price", "all preferences, best of n")  # much like those of 300
+show(overoptimisation_figure({name: way for name, way in ways.items() if name not in left_out}))
+
+# %%
+rows = []
+for name, (root, true, seeming) in ways.items():
+    top = true.argmax()
+    at_two = np.interp(2.0, root**2, true)
+    rows.append([name, true[0], true[top], root[top] ** 2, at_two, true[-1], seeming[top], seeming[-1]])
+header = ["way", "gold, start", "highest", "at a KL of", "at 2 nats", "end", "proxy gained, at the highest gold", "end"]
+Table(header, rows)
+
+# %%
+path = climb(
+    proxy, beta=0.0, steps=200, rate=0.01, natural=True
+)  # no price at all: 200 short steps are 2 units of "time"
+print(f"natural gradient without a price, against the optimum at β = 1/2: KL {kl_divergence(path[-1], best):.1e}")
+
+# %% [markdown]
+# - The gold rises, and falls below where it began, while the proxy rises all the way. Gao et al. [8] measured this form
+#   with reward models in place of people, and drew it against √KL, as here.
+# - **It is not the noise.** With all preferences in the world the gold falls as low. The first claim is refuted: the
+#   model extrapolates a slope ("facts are good") to answers of which the reference writes few. (That it *would* fall is
+#   by construction: we hid from it what a third fact does. Where, and how far behind the gold's own curve, is not.)
+# - **A price chooses a point**, as in §1. Without any, a natural gradient that is stopped walks the same curve, 1/β
+#   being how far it went (last line). The plain gradient walks another one, and at equal KL has *more* gold: the priced
+#   optimum has the most *proxy* for its nats, and that is not what we want most of. The third claim is refuted, too.
+# - **Best of n** keeps still more, for it asks only who is first, and by how much is nothing to it. Its gold is highest
+#   at n = 16, and falls from there as well. No way shows its own turning point: the proxy rises through all of them.
+#
+# ### Brakes
+#
+# An *ensemble*: five models, each fitted to a bootstrap of the same preferences, and as a reward their mean or their
+# least. (Each less its own mean over the reference, for a reward model has no zero of its own.) Forty draws of
+# preferences, each of them a pair, at a KL of 2 nats.
+
+# %%
+kinds, kind = seen.unique(dim=0, return_inverse=True)  # what looks alike to a model is one to it
+print(f"{len(answers)} answers look like {len(kinds)}")
+
+
+def three_rewards(seed, labels, members=5):
+    """One model, and the mean and the least of five, of the same preferences: scores (answers,)."""
+    generator = torch.Generator().manual_seed(seed)
+    pair = [kind[i] for i in draw_preferences(ref, gold, labels, generator)]
+    picks = [torch.arange(labels), *(torch.randint(labels, (labels,), generator=generator) for _ in range(members))]
+    wins = [count_wins(*(side[i] for side in pair), len(kinds)) for i in picks]
+    one, *several = [seen @ fit_reward(kinds, each, RIDGE) for each in wins]
+    several = torch.stack([scores - ref @ scores for scores in several])
+    return {"one": one, "mean": several.mean(0), "least": several.min(0).values}
+
+
+# %%
+from policy_gradients.oracle.tilting import tilted_to
+
+golds = {}
+for labels in (100, 300):
+    for seed in range(200, 240):
+        for name, scores in three_rewards(seed, labels).items():
+            golds.setdefault((labels, name), []).append((tilted_to(log_answer, scores, 2.0).exp() @ gold).item())
+golds = {key: np.array(found) for key, found in golds.items()}
+
+# %%
+gains = {(n, name): golds[n, name] - golds[n, "one"] for n in (100, 300) for name in ("mean", "least")}
+corrected = holm([sign_flip_p_value(gain.tolist()) for gain in gains.values()])
+rows = []
+for ((labels, name), gain), p in zip(gains.items(), corrected, strict=True):
+    low, high = bootstrap_interval(gain)
+    said = verdict(gain.mean(), (low, high), p, smallest=0.05)
+    difference = f"{gain.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    rows.append([labels, name, golds[labels, "one"].mean(), difference, p, said])
+Table(["preferences", "of five", "gold of one model", "gained [95 %]", "p, corrected", "a brake?"], rows)
+
+# %% [markdown]
+# The mean of five is no brake: models that are linear, with one blind spot, have a mean with the same blind spot, and
+# what a bootstrap adds is noise. The least of five is one, a small one, and a larger one where preferences are few: it
+# distrusts what they disagree about. What they agree about and are all wrong in, it believes. So of the second claim
+# one half is refuted.
+#
+# ### Who likes long answers
+#
+# A labeller who adds λ for each word: σ(gold₁ − gold₂ + λ (length₁ − length₂)). No noise of few draws, all preferences.
+
+# %%
+rows = []
+for bias in (0.0, 0.25, 0.5, 1.0):
+    scores = seen @ fit_reward(seen, all_preferences(ref, gold + bias * length))
+    told = judged(scores, all_preferences(ref, gold + bias * length)).accuracy
+    path, pi = followed(scores), tilted_to(log_answer, scores, 2.0).exp()
+    rows.append(
+        [
+            bias,
+            f"{told:.1%}",
+            path[1].max(),
+            (pi @ gold).item(),
+            (pi @ scores - ref @ scores).item(),
+            (pi @ length).item(),
+        ]
+    )
+Table(["λ", "agrees with its labels", "highest gold", "gold at 2 nats", "proxy gained", "words"], rows)
+
+# %% [markdown]
+# This proxy looks *better* by all that can be seen from inside: it agrees more often with its labels, and gains more.
+# The gold at equal KL falls with each step of λ, and the answers grow longer.
+#
+# **Verdict on question 4.** *A learnt reward may be followed about as far as the pairs it was fitted on reach: beyond,
+# in a world where it cannot see all that counts, gold falls while proxy rises, with any number of preferences; a price
+# on KL, or stopping, only chooses how far, and the least of several models helps with what they disagree about, never
+# with what none of them sees.*
+#
+# What this does not show: where a language model's reward model has its blind spots. Here we chose them, and a reward
+# that sees all, fitted to all preferences, *is* the gold.
+
+# %% [markdown]
+# ## 5. A teacher's probabilities, beside one bit
+#
+# Who has a better policy can teach with it: the student writes, and the teacher gives its probability of each token
+# written. That is *on-policy distillation*, and the reward is dense: log π_T/π of every token, where a checker has one
+# bit for the whole answer. **How much is that worth?** Said before the runs below (and unchanged after a first
+# try at an easier rule, where all were there in three steps, so that the rule was made harder):
+#
+# - *It is a policy gradient like any other*: refuted if its mean is not ∇(−KL(π ‖ π_T)), to 1e-10.
+# - *Dense is quieter*: refuted if one completion's gradient, at the start, has not at most half of the bit's noise.
+# - *It is faster*: refuted if in ten paired runs, each method at its best learning rate, it does not need at most half
+#   of the steps.
+#
+# The same 364 answers. An answer *passes* if it has exactly two facts, one of them behind a hedge, no filler and an
+# end. The teacher is the optimum of §1 that passes in 95 %: the reference, reweighted.
+
+# %%
+
+
+def passes(text):
+    hedged = (HEDGE, FACT) in itertools.pairwise(text)
+    return text.count(FACT) == 2 and hedged and FILLER not in text and text[-1] == END
+
+
+bit = answers.each(passes)
+p = (ref @ bit).item()
+teacher_beta = 1 / math.log(0.95 / 0.05 * (1 - p) / p)
+teaching = tilted(log_answer, bit, teacher_beta)
+teacher = answers.table(teaching.exp())
+print(f"passes: the reference {p:.2%}, by {int(bit.sum())} of the answers; the teacher {teaching.exp() @ bit:.2%}")
+print(f"nats from the reference: {kl_divergence(teaching, log_answer):.3f}, the least for it {kl_floor(0.95, p):.3f}")
+
+# %% [markdown]
+# **Exercise: A teacher's returns** (★★, 10 min). Each token is paid log π_T − log π. What is it credited with?
+
+
+# %%
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    """What each token is credited with, (..., time): all that the teacher pays from this token on; 0 on padding.
+    log_probs, teacher_log_probs and mask (..., time): of the student's tokens, by the student and by the teacher."""
+    return ...  # your code here
+
+
+# %%
+teacher_returns = check(teacher_returns)
+# hint(teacher_returns)  # without the #: a hint, and the next one each time
+# solution(teacher_returns)
+
+# %%
+ask("09: its own token alone")
+
+# %%
+from policy_gradients.oracle.distillation import score_moments
+
+
+def closeness(flat):
+    """−KL(π ‖ π_T), of a student given by its logits."""
+    log_pi = answers.log_probs(flat.view(answers.shape).log_softmax(-1))
+    return (log_pi.exp() * (teaching - log_pi)).sum()
+
+
+true = by_autograd(closeness, ref_table.flatten()).view(answers.shape)
+own, taught = answers.token_log_probs(ref_table), answers.token_log_probs(teacher)
+dense = teacher_returns(own, taught, answers.mask)
+alone = (taught - own) * answers.mask  # nothing of what comes after
+off = (score_moments(answers, ref_table, dense)[0] - true).abs().max()
+print(f"a teacher's returns against ∇(−KL): {off:.0e} apart")
+assert off < 1e-10
+
+# %% [markdown]
+# That the reward depends on θ as well adds nothing: the mean score is zero. The first claim stands. Now the noise of
+# one completion's gradient, exactly, at the start. −KL to go, from each prefix, is the baseline that only an oracle
+# has. (The last row compares eight completions with each other, as in §2; its noise is that of eight, times eight.)
+
+# %%
+weighted = (ref.unsqueeze(1) * dense).flatten()
+summed = torch.zeros(answers.shape[0], dtype=torch.float64).index_add(0, answers.states.flatten(), weighted)
+to_go = summed / answers.visits(ref).sum(-1)  # the mean return from each prefix, −KL of all that is to come
+
+# %%
+rising = score_moments(answers, ref_table, bit.unsqueeze(1) - p)[0]  # the gradient of the pass rate
+CREDITS = {
+    "teacher, returns": dense,
+    "teacher, returns less −KL to go": dense - to_go[answers.states],
+    "teacher, the sum for every token": dense[:, :1].expand_as(dense),
+    "teacher, own token alone": alone,
+    "bit": bit.unsqueeze(1).expand_as(dense),
+    "bit, less the pass rate": (bit.unsqueeze(1) - p).expand_as(dense),
+}
+
+
+def between(a, b):
+    """Degrees between two gradients."""
+    return torch.rad2deg((a.flatten() @ b.flatten() / (a.norm() * b.norm())).clamp(-1, 1).arccos()).item()
+
+
+# %%
+rows = []
+for name, credit in CREDITS.items():
+    mean, variance = score_moments(answers, ref_table, credit)
+    own_aim = true if "teacher" in name else rising
+    rows.append(
+        [name, f"{between(mean, own_aim):.0f}°", f"{between(mean, rising):.0f}°", variance / mean.norm().item() ** 2]
+    )
+
+passing = token_tree(4, 5, lambda text: float(passes(text)))
+student = Oracle(passing, lambda t: t.view(answers.shape).log_softmax(-1), ref_table.flatten())
+m = reward_moments(lambda r: compared(r, torch.ones(8, 8, dtype=torch.bool)), [student.outcomes] * 8)
+rows.append(
+    ["bit, a group of eight", f"{m.angle(rising.flatten()):.0f}°", f"{m.angle(rising.flatten()):.0f}°", 8 * m.noise]
+)
+Table(["credit", "off its own gradient", "off ∇ pass rate", "noise of a completion (variance / length²)"], rows)
+
+# %% [markdown]
+# The second claim is refuted, and the reason is worth a thought. This teacher *is* the reference, reweighted by the
+# bit: log π_T − log π, summed over an answer, is the bit times 1/β, less a constant. At the start the returns tell
+# nothing that the bit does not, point the same way, and bring the constant as noise.
+#
+# What is quiet is a token's **own term alone**, which is what is often meant by dense. It knows where each token stands
+# with the teacher; it does not know where the token leads, and points elsewhere. It is no gradient of the KL, but rests
+# where π = π_T as well, where each term's mean is zero. So which is faster? Sixteen completions a step, four learning
+# rates, twenty seeds, of which ten choose each method's rate and the other ten judge. All see the same dice.
+
+# %%
+STEPS, RATES_TRIED, TARGET = 100, (0.3, 1.0, 3.0, 10.0), 0.8
+PLACE = answers.states * 4 + answers.actions  # of a token in the flat table
+
+
+def less_the_others(credit, mask):
+    """Each token's credit less the mean of the other completions' at its place, completions being second to last."""
+    others = (credit * mask).sum(-2, keepdim=True) - credit * mask
+    return (credit - others / (mask.sum(-2, keepdim=True) - mask).clamp(min=1)) * mask
+
+
+METHODS = {
+    "teacher, returns": lambda own, taught, mask, right: less_the_others(teacher_returns(own, taught, mask), mask),
+    "teacher, own token": lambda own, taught, mask, right: (taught - own) * mask,
+    "bit": lambda own, taught, mask, right: (right - right.mean(-1, keepdim=True)).unsqueeze(-1) * 16 / 15 * mask,
+}
+
+
+def draw_answers(log_pi, dice):
+    """Sixteen for each learning rate and seed; all rates of one seed see the same dice."""
+    uniform = torch.stack([torch.rand(16, dtype=torch.float64, generator=die) for die in dice])
+    levels = log_pi.exp().cumsum(-1)
+    uniform = uniform.expand(*levels.shape[:-1], 16).contiguous() * levels[..., -1:]
+    return torch.searchsorted(levels, uniform, right=True).clamp(max=len(answers) - 1)
+
+
+# %%
+def learn(credited):
+    """Pass rate and KL to the reference, (steps + 1, rates, seeds): twenty seeds at four learning rates."""
+    dice = [torch.Generator().manual_seed(seed) for seed in range(300, 320)]
+    table = ref_table.expand(len(RATES_TRIED), len(dice), -1, -1).clone()
+    rates, passed, apart = torch.tensor(RATES_TRIED).view(-1, 1, 1, 1), [], []
+    for _ in range(STEPS + 1):
+        log_pi = answers.log_probs(table)
+        passed.append(log_pi.exp() @ bit)
+        apart.append(kl_divergence(log_pi, log_answer))
+        drawn = draw_answers(log_pi, dice)
+        tokens, mask, flat = PLACE[drawn], answers.mask[drawn], table.flatten(-2)
+        own = flat.gather(-1, tokens.flatten(-2)).view(mask.shape)
+        credit = credited(own, teacher.flatten()[tokens], mask, bit[drawn])
+        step = torch.zeros_like(flat).scatter_add(-1, tokens.flatten(-2), credit.flatten(-2)).view_as(table) / 16
+        table = (table + rates * (step - table.exp() * step.sum(-1, keepdim=True))).log_softmax(-1)
+    return torch.stack(passed), torch.stack(apart)
+
+
+# %%
+needed, curves, rows = {}, {}, []
+for name, credited in METHODS.items():
+    passed, apart = learn(credited)
+    there = passed >= TARGET  # the steps until it is there, or one more than all of them
+    steps = torch.where(there.any(0), there.double().argmax(0), STEPS + 1)
+    best = steps[:, :10].double().mean(1).argmin()  # by the first ten seeds
+    needed[name], curves[name] = steps[best, 10:], passed[:, best, 10:].numpy()
+    at = apart[:, best, 10:].gather(0, needed[name].clamp(max=STEPS)[None])[0]
+    rows.append(
+        [name, RATES_TRIED[best], needed[name].double().median().item(), needed[name].max().item(), at.mean().item()]
+    )
+print(f"least KL for {TARGET:.0%}: {kl_floor(TARGET, p):.2f} nats")
+Table(["learns from", "learning rate", "steps to 80 %, median", "the slowest", "KL by then, mean"], rows)
+
+# %%
+ratios = {name: (needed[name] / needed["bit"]).log() for name in METHODS if name != "bit"}
+corrected = holm([sign_flip_p_value(ratio.tolist()) for ratio in ratios.values()])
+rows = []
+for (name, ratio), value in zip(ratios.items(), corrected, strict=True):
+    low, high = bootstrap_interval(ratio.numpy())
+    interval = f"{ratio.mean().exp():.2f} [{math.exp(low):.2f}, {math.exp(high):.2f}]"
+    rows.append([name, interval, value, int((ratio < 0).sum()), high < math.log(0.5)])
+Table(["learns from", "steps, over the bit's [95 %]", "p, corrected", "faster in, of 10", "half of the steps"], rows)
+
+# %%
+from policy_gradients.course.proxy_figures import learning_figure
+
+show(learning_figure(curves, TARGET))
+
+# %% [markdown]
+# With a teacher it is faster, both ways; that it takes at most *half* the steps, ten runs do not show for either (the
+# own token's interval reaches just above). So the third claim is refuted as it was said. What each method **knows** is
+# no secret: the teacher knows every right answer, and says of each token how much nearer to one it leads. The checker
+# says one bit of what was sampled, and nothing at all where nothing passes. That the teacher passes in 95 %, and can be
+# reached, is by construction.
+#
+# **Verdict on question 5.** *−KL(π ‖ π_T) is an expected return, and its gradient a policy gradient; where the teacher
+# is the reference reweighted by the same bit, its returns hold at the start no more than the bit does, and what is
+# quiet, and was faster here, is to credit each token with its own term alone: another gradient, with the same resting
+# place.*
+#
+# What this does not show: teachers that are wrong, or students that cannot follow. And speed alone is not all: each
+# method was fastest at the highest rate tried, and paid for it in nats (last column), far above the least.
+
+# %% [markdown]
+# ## 6. Is entropy effort?
+#
+# The page reads a policy's entropy on a prompt as its "cognitive effort": more of it where the prompt is harder. Is it?
+# Two comparisons are easily taken for one: *across* prompts, hard beside easy; and *within* one prompt, before and
+# after training. As a law for both it is refuted, said before the numbers, by any one of
+#
+# - prompts of different pass rates and equal entropy;
+# - a policy, trained to its optimum, that has *less* entropy on the harder prompts;
+# - a prompt on which entropy *rises* as it is learnt.
+#
+# Where an answer passes or fails, entropy has three parts, by the chain rule: how undecided it is *whether*, h(q); how
+# many ways it has to pass, $H_\text{pass}$; and to fail, $H_\text{fail}$:
+#
+# $$H = h(q) + q\,H_\text{pass} + (1-q)\,H_\text{fail}$$
+#
+# The optimum at any price reweights what passes against what fails (§1), and leaves both conditional entropies as they
+# were. So along training q alone moves.
+
+# %% [markdown]
+# **Exercise: Which way entropy goes** (★★, 8 min). Differentiate the line above by q.
+
+
+# %%
+def entropy_slope(q, h_pass, h_fail):
+    """dH/dq, in nats, of H = h(q) + q · h_pass + (1 − q) · h_fail, with h(q) = −q log q − (1 − q) log(1 − q)."""
+    return ...  # your code here
+
+
+# %%
+entropy_slope = check(entropy_slope)
+# hint(entropy_slope)  # without the #: a hint, and the next one each time
+# solution(entropy_slope)
+
+# %% [markdown]
+# Three families of six prompts. In the first, one writer (the reference of §4) is given six rules, some easy, some
+# hard. In the other two there is one right answer, which the reference gives with 5 to 80 %; what is left is spread
+# over all others in the one, and is one wrong answer in the other.
+
+# %%
+RULES = {
+    "ends": lambda text: text[-1] == END,
+    "has a fact": lambda text: FACT in text,
+    "no filler": lambda text: FILLER not in text,
+    "one fact, and ends": lambda text: text.count(FACT) == 1 and text[-1] == END,
+    "passes, as in §5": passes,
+    "three facts": lambda text: text.count(FACT) == 3,
+}
+HOW_OFTEN = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+one = (torch.arange(len(answers)) == 0).double()
+
+
+def right_with(p, wrong):
+    """A reference that gives answer 0 with probability p, and one of the first `wrong` others else."""
+    others = (torch.arange(len(answers)) > 0) & (torch.arange(len(answers)) <= wrong)
+    return p * one + (1 - p) * others / wrong
+
+
+FAMILIES = {
+    "one writer, six rules": [(ref, answers.each(rule)) for rule in RULES.values()],
+    "doubt: one right, all others wrong": [(right_with(p, len(answers) - 1), one) for p in HOW_OFTEN],
+    "sure: one right, one wrong": [(right_with(p, 1), one) for p in HOW_OFTEN],
+}
+
+# %%
+ask("09: entropy and difficulty")
+
+# %%
+from policy_gradients.oracle.entropies import entropy_parts, joined_entropy
+
+FALLING = (1e12, *np.geomspace(20, 0.25, 40))
+paths, rows = {}, []
+for family, prompts in FAMILIES.items():
+    lines = []
+    for pi, right in prompts:
+        h_pass, h_fail = entropy_parts(pi, right)[1:]
+        rates = [(tilted(pi.log(), right, beta).exp() @ right).item() for beta in FALLING]
+        lines.append(([*rates], [joined_entropy(q, h_pass, h_fail) for q in rates]))
+        last = tilted(pi.log(), right, FALLING[-1]).exp()
+        assert abs(-torch.special.xlogy(last, last).sum() - lines[-1][1][-1]) < 1e-10  # the parts are the whole
+        rows.append(
+            [
+                family,
+                f"{rates[0]:.0%} → {rates[-1]:.0%}",
+                f"{lines[-1][1][0]:.2f} → {lines[-1][1][-1]:.2f}",
+                f"{abs(h_pass):.2f} | {abs(h_fail):.2f}",
+                *(f"{entropy_slope(q, h_pass, h_fail):+.1f}" for q in (rates[0], rates[-1])),
+            ]
+        )
+    paths[family] = lines
+Table(["prompts", "pass rate", "entropy (nats)", "of passing | failing", "slope at first", "in the end"], rows)
+
+
+# %%
+def across(lines, place):
+    """Correlation of pass rate and entropy across the prompts, at that place of their ways; None if all are alike."""
+    q, h = (np.array([line[i][place] for line in lines]) for i in (0, 1))
+    return None if h.std() < 1e-9 else np.corrcoef(q, h)[0, 1]
+
+
+def within(lines):
+    """The same along each prompt's own way: the least and the greatest of the six."""
+    found = [np.corrcoef(*line)[0, 1] for line in lines]
+    return f"{min(found):+.2f} to {max(found):+.2f}"
+
+
+rows = [[family, across(lines, 0), across(lines, -1), within(lines)] for family, lines in paths.items()]
+Table(["correlation of pass rate and entropy", "across, before", "across, after", "within, along training"], rows)
+
+# %%
+from policy_gradients.course.proxy_figures import entropy_figure
+
+show(entropy_figure(paths))
+
+# %% [markdown]
+# - **One writer** has *one* entropy, whatever it is asked: before training it says nothing of which rule is hard.
+# - **Doubt**: the harder, the more entropy, before and after, and it falls on every prompt as that is learnt. This is
+#   the page's case.
+# - **Sure of the wrong thing**: before training the harder prompts have *less* entropy, after it more; and on the hard
+#   ones it rises first. The sign across prompts and the sign within one differ, as in Simpson's paradox, and so do
+#   before and after.
+#
+# Each of the three refuting cases is there. What decides is in the formula: not how hard a prompt is, but how many ways
+# there are to pass and to fail. (Which references we chose is by construction; that the signs can differ is what was to
+# be shown.)
+#
+# **Verdict on question 6.** *In worlds where all can be enumerated, a policy's entropy on a prompt shows how undecided
+# it is, not how hard the prompt is: across prompts the sign of the relation is the reference's, and along training
+# entropy rises exactly as long as the odds of passing are below $e^{H_\text{pass} - H_\text{fail}}$.*
+#
+# What this does not show: which of the three families a language model's prompts resemble, and what entropy *per
+# token*, of a chain of thought, has to do with the time it takes.
+
+# %% [markdown]
 # ## What is not answered here
 #
 # - **Retrieval with a real encoder.** Six documents are a table; a million are an index that is stale while the encoder learns.
 # - **Sampled gradients and Adam.** §1 takes exact steps. What a schedule of β does to noise, and to clipping, is not in it.
 # - **Facts lost for each nat.** The page wants factual knowledge preserved. KL counts every change alike, and a nat spent on a
 #   forgotten fact looks like one spent on a style. It takes a test of facts to tell them apart.
-# - **A reward that is learnt.** With preferences, a reward model and its over-optimisation, pass rate and truth part ways.
-# - **Entropy as effort**: whether hard prompts should be allowed more of it, and whether a policy would notice.
-# - **Dense signals**, as from a teacher on the policy's own samples: how many bits a token is that, beside one a completion?
+# - **A reward that is learnt, of a language model.** Its blind spots are not chosen by us, and new preferences can be asked for
+#   where the policy has gone, which §4 does not do.
+# - **Entropy as a means**: whether hard prompts should be *allowed* more of it, and whether a policy would notice.
+# - **A teacher that errs**, or one that is no reweighted reference: §5 has neither.
 #
 # Each is open in the sense of this notebook: the experiment can be said in a sentence, and the number that would decide it can
 # be named.
@@ -897,10 +1590,11 @@ progress()
 # | "GRPO assumes that a batch of rollouts shares the same prompt" | a group does; a batch holds many groups, and may share statistics without bias | §2 |
 # | "or does it introduce bias because some prompts are inherently easier?" | difficulty brings variance; bias comes from oneself in one's own baseline | §2 |
 # | "Retrieval enriches the state but also lengthens rollouts, so rewards become sparse and expensive" | expensive, by a factor that can be computed; but what is read is not chosen token by token: one action more, not a thousand | §3 |
+# | a policy's entropy on a prompt shows its "cognitive effort" | it shows how undecided it is; against difficulty, either sign occurs | §6 |
 #
 # ## References
 #
-# Of [1] to [5] only the abstracts were read, and they are cited for what those say.
+# Of [1] to [5], [8] and [9] only the abstracts were read, and they are cited for what those say.
 #
 # 1. Lin et al. (2026). FG-ExPO: frontier-guided exploration-prioritized policy optimization via adaptive KL and Gaussian
 #    curriculum. [arXiv:2605.11403](https://arxiv.org/abs/2605.11403)
@@ -915,13 +1609,18 @@ progress()
 # 6. Korbak et al. (2022). RL with KL penalties is better viewed as Bayesian inference.
 #    [arXiv:2205.11275](https://arxiv.org/abs/2205.11275)
 # 7. Yu et al. (2025). DAPO. [arXiv:2503.14476](https://arxiv.org/abs/2503.14476)
+# 8. Gao, Schulman & Hilton (2022). Scaling laws for reward model overoptimization.
+#    [arXiv:2210.10760](https://arxiv.org/abs/2210.10760)
+# 9. Beirami et al. (2024). Theoretical guarantees on the best-of-n alignment policy: log n − (n − 1)/n is an upper bound, and not
+#    the KL. [arXiv:2401.01879](https://arxiv.org/abs/2401.01879)
 
 # %% [markdown]
 # ## Onward
 #
 # At rest a schedule of β chooses a point on a curve that it cannot move, and on the way there it has to be measured in nats at
 # equal pass rate. Anyone may share a baseline with anyone, as long as nobody has a say in their own. Reading is an action, with
-# a gradient of its own and a price in tokens.
+# a gradient of its own and a price in tokens. A learnt reward is a map of where its pairs came from, a teacher a
+# reward for every token, and entropy no measure of effort.
 #
 # Not shown: any of this on a language model, and what the list above names.
 #

@@ -744,6 +744,39 @@ ASKED = {
         ),
         because="It finds the best document that it ever reads: the third moves up when one of the two is pushed down.",
     ),
+    "09: enough preferences": Asked(
+        "300 noisy preferences make a proxy, and a policy climbs it; at first the gold rises with it. Then the reward "
+        "model is fitted again, to *all* preferences in the world, without any noise. How does the gold end this time?",
+        "below the reference's, as before",
+        options=(
+            "at its highest: there is no noise to exploit",
+            "lower than its highest, above the reference's",
+            "below the reference's, as before",
+        ),
+        because="More of the same pairs do not show what the model cannot see.",
+    ),
+    "09: its own token alone": Asked(
+        "A student is to come near its teacher, in KL(π ‖ π_T). Each token that it writes is paid log π_T − log π, and "
+        "is credited with that alone. Is the mean gradient the right one?",
+        "no: it leaves out where a token leads",
+        options=(
+            "yes: the tokens' terms sum to the KL",
+            "yes, but for its length",
+            "no: it leaves out where a token leads",
+        ),
+        because="The KL is a return; a token is responsible for what is paid after it, too.",
+    ),
+    "09: entropy and difficulty": Asked(
+        "In the third family the reference gives the right answer in 5 to 80 % of cases, and one wrong answer else. "
+        "Before any training: on which prompts has it more entropy?",
+        "on the whole, the easier ones",
+        options=(
+            "the harder ones",
+            "on the whole, the easier ones",
+            "all alike",
+        ),
+        because="Where it nearly always gives the wrong answer, it is nearly decided.",
+    ),
     # 10
     "10: four bits": Asked(
         "The weights of this policy are rounded to 4 bits. Which number will show it most clearly?",

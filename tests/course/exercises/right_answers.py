@@ -992,6 +992,85 @@ def best_group(between, within, document_tokens, answer_tokens):
     return group
 
 
+def preference_gradient(weights, preferred, other):
+    leaf = weights.clone().requires_grad_()
+    F.logsigmoid((preferred - other) @ leaf).mean().backward()
+    return leaf.grad
+
+
+def preference_gradient(weights, preferred, other):
+    total = torch.zeros_like(weights)
+    for a, b in zip(preferred, other, strict=True):
+        total += (a - b) / (1 + ((a - b) @ weights).exp())
+    return total / len(preferred)
+
+
+def preference_gradient(weights, preferred, other):
+    won, lost = (preferred @ weights).exp(), (other @ weights).exp()
+    return (lost / (won + lost)) @ (preferred - other) / preferred.shape[0]
+
+
+def best_of_n(probabilities, scores, n):
+    equal, below = scores[:, None] == scores, scores[:, None] > scores
+    mass, under = equal.to(probabilities.dtype) @ probabilities, below.to(probabilities.dtype) @ probabilities
+    return probabilities / mass * ((mass + under) ** n - under**n)
+
+
+def best_of_n(probabilities, scores, n):
+    rows = []
+    for p, s in zip(probabilities.tolist(), scores.tolist(), strict=True):
+        pairs = list(zip(probabilities.tolist(), scores.tolist(), strict=True))
+        mass, under = sum(q for q, t in pairs if t == s), sum(q for q, t in pairs if t < s)
+        # k of the n have this score and the rest less; any of the k is kept
+        rows.append(sum(math.comb(n, k) * mass**k * under ** (n - k) for k in range(1, n + 1)) * p / mass)
+    return torch.tensor(rows, dtype=probabilities.dtype)
+
+
+def best_of_n(probabilities, scores, n):
+    at_least = (scores[:, None] >= scores).to(probabilities.dtype)  # row i: whom i beats or ties
+    equal = (scores[:, None] == scores).to(probabilities.dtype)
+    kept, of_this_score = probabilities, equal @ probabilities
+    for _ in range(1, n):  # one sample more: highest so far at most s, and the new one, less both below s
+        reached, below = at_least @ kept, at_least @ kept - equal @ kept
+        new, under = at_least @ probabilities, at_least @ probabilities - of_this_score
+        kept = probabilities / of_this_score * (reached * new - below * under)
+    return kept
+
+
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    paid = (teacher_log_probs - log_probs) * mask
+    return paid.flip(-1).cumsum(-1).flip(-1) * mask
+
+
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    paid, total = (teacher_log_probs - log_probs) * mask, torch.zeros_like(log_probs[..., 0])
+    returns = []
+    for t in reversed(range(paid.shape[-1])):
+        total = total + paid[..., t]
+        returns.insert(0, total * mask[..., t])
+    return torch.stack(returns, dim=-1)
+
+
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    later = torch.ones(mask.shape[-1], mask.shape[-1], dtype=log_probs.dtype).tril()
+    return ((teacher_log_probs - log_probs) * mask) @ later * mask
+
+
+def entropy_slope(q, h_pass, h_fail):
+    return math.log(1 - q) - math.log(q) + h_pass - h_fail
+
+
+def entropy_slope(q, h_pass, h_fail):
+    leaf = torch.tensor(q, dtype=torch.double, requires_grad=True)
+    entropy = -leaf * leaf.log() - (1 - leaf) * (1 - leaf).log() + leaf * h_pass + (1 - leaf) * h_fail
+    return torch.autograd.grad(entropy, leaf)[0].item()
+
+
+def entropy_slope(q, h_pass, h_fail):
+    ways = math.exp(h_pass - h_fail)
+    return -math.log(q / (1 - q) / ways)
+
+
 # The lab
 def token_positions(mask):
     return (mask.cumsum(-1) - 1).clamp(min=0)

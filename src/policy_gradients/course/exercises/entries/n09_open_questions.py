@@ -1,4 +1,5 @@
-"""Exercises of notebook 09: a tilted rate, a falsifier that fires at nothing, peers, two terms, a price in tokens."""
+"""Exercises of notebook 09: a tilted rate, a falsifier that fires at nothing, peers, two terms, a price in tokens; what
+a preference teaches, best of n, a teacher's returns, entropy from its parts."""
 
 import math
 
@@ -7,8 +8,12 @@ import torch
 from policy_gradients.course.exercises.declare import exercise
 from policy_gradients.estimators.baselines import mean_of_peers
 from policy_gradients.evaluation.statistics import chance_of_a_lower_prompt, tilted_rate
+from policy_gradients.oracle.distillation import teacher_returns as returns_of_a_teacher
+from policy_gradients.oracle.entropies import entropy_slope as slope_of_entropy
+from policy_gradients.oracle.preferences import preference_gradient as gradient_of_preferences
 from policy_gradients.oracle.retrieval import best_group as cheapest_group
 from policy_gradients.oracle.retrieval import retrieval_terms
+from policy_gradients.oracle.tilting import best_of_n as kept_of_n
 
 
 def _optimum(p, beta):
@@ -321,3 +326,228 @@ def best_group(between, within, document_tokens, answer_tokens):
     while (now := (between + within / (group + 1)) * (document_tokens + (group + 1) * answer_tokens)) < price:
         price, group = now, group + 1
     return group
+
+
+def _judgements(generator):
+    double = {"dtype": torch.double}
+    yield torch.tensor([0.0], **double), torch.tensor([[2.0]], **double), torch.tensor([[1.0]], **double)
+    yield torch.tensor([1.5], **double), torch.tensor([[0.0], [1.0]], **double), torch.tensor([[2.0], [0.0]], **double)
+    draws = [torch.randn(n, 3, generator=generator, **double) for n in (1, 4, 4)]
+    yield draws[0][0], draws[1], draws[2]
+
+
+def _pull(weights, preferred, other, margin):
+    return (torch.sigmoid(margin).unsqueeze(-1) * (preferred - other)).mean(0)
+
+
+@exercise(
+    title="What a pair teaches",
+    difficulty=2,
+    minutes=10,
+    importance=3,
+    why=(
+        "The derivative of log σ(m) is σ(−m): a pair pulls as hard as the model finds its label unlikely.\n"
+        "The margin m is (x_preferred − x_other) · w, so it pulls along the difference of the features: what both "
+        "answers share teaches nothing."
+    ),
+    reference=gradient_of_preferences,
+    cases=_judgements,
+    hints=[
+        "Write the log-likelihood of one pair: log σ(m), with m = (preferred − other) · weights. What is its "
+        "derivative by m?",
+        "d/dm log σ(m) = σ(−m) = 1 − σ(m). Then the chain rule: times (preferred − other). Then the mean over pairs.",
+        "`apart = preferred - other`, and `(torch.sigmoid(-(apart @ weights))[:, None] * apart).mean(0)`",
+    ],
+    mistakes={
+        "A pair that is judged right already should pull *less*: σ(−margin), not σ(margin).": lambda w, a, b: _pull(
+            w, a, b, (a - b) @ w
+        ),
+        "The sign: the likelihood rises towards what was preferred.": lambda w, a, b: -gradient_of_preferences(w, a, b),
+        "It is the mean over the pairs, not their sum.": lambda w, a, b: len(a) * gradient_of_preferences(w, a, b),
+        "Only the preferred answer is in it: the other one is pushed down as far as it is pulled up.": lambda w, a, b: (
+            torch.sigmoid(-((a - b) @ w)).unsqueeze(-1) * a
+        ).mean(0),
+        "Each pair pulls alike, however sure the model is of it: the factor σ(−margin) is missing.": lambda w, a, b: (
+            a - b
+        ).mean(0),
+        "That is the slope of σ itself; the likelihood's logarithm was asked for.": lambda w, a, b: (
+            torch.sigmoid((a - b) @ w).unsqueeze(-1) * torch.sigmoid(-((a - b) @ w)).unsqueeze(-1) * (a - b)
+        ).mean(0),
+    },
+)
+def preference_gradient(weights, preferred, other):
+    """Gradient of the mean log-likelihood of preferences by the weights of a linear reward model, (features,).
+    weights (features,); preferred and other (pairs, features): what the model sees of both answers of each pair."""
+    margin = preferred @ weights - other @ weights
+    surprise = 1 - 1 / (1 + torch.exp(-margin))
+    return torch.einsum("p,pf->f", surprise, preferred - other) / len(margin)
+
+
+def _shops(generator):
+    double = {"dtype": torch.double}
+    yield torch.tensor([0.75, 0.25], **double), torch.tensor([0.0, 1.0], **double), 2
+    yield torch.tensor([0.5, 0.3, 0.2], **double), torch.tensor([2.0, 1.0, 1.0], **double), 3
+    yield torch.tensor([0.1, 0.2, 0.3, 0.4], **double), torch.tensor([1.0, -1.0, 1.0, 0.0], **double), 1
+    chances = torch.randn(6, generator=generator, **double).softmax(0)
+    yield chances, torch.tensor([0.0, 2.0, 2.0, 1.0, 0.0, 3.0], **double), 5
+
+
+def _at_most(p, scores, strict=False):
+    below = scores < scores.unsqueeze(-1) if strict else scores <= scores.unsqueeze(-1)
+    return (below * p).sum(-1)
+
+
+@exercise(
+    title="Best of n, exactly",
+    difficulty=2,
+    minutes=12,
+    importance=2,
+    why=(
+        "All n score at most s with probability F(s)^n, and all below s with F(<s)^n: the difference is the chance "
+        "that s is the highest.\n"
+        "Within one score nothing chooses, so that chance is shared in the proportion in which the answers are drawn."
+    ),
+    reference=kept_of_n,
+    cases=_shops,
+    hints=[
+        "When is the highest of n scores at most s? When all n are. What is the chance of that?",
+        "F(s)^n − F(<s)^n is the chance that the highest score is s: F(s) sums the probabilities of scores ≤ s.",
+        "Among equal scores it is shared as `probabilities` are: times `probabilities / same`, where `same` is the sum "
+        "over answers with this very score, F(s) − F(<s).",
+    ],
+    mistakes={
+        "Each of the equal scores takes the whole chance of its score: they have to share it.": lambda p, s, n: (
+            _at_most(p, s) ** n - _at_most(p, s, strict=True) ** n
+        ),
+        "That is the chance that an answer is among the n, not that it is the best of them.": lambda p, s, n: (
+            1 - (1 - p) ** n
+        ),
+        "That is the *worst* of n: the highest score is to be kept.": lambda p, s, n: kept_of_n(p, -s, n),
+        "Equal scores are shared evenly here; a likelier answer is more often among those drawn.": lambda p, s, n: (
+            (_at_most(p, s) ** n - _at_most(p, s, strict=True) ** n) / (s == s.unsqueeze(-1)).sum(-1)
+        ),
+        "F(s)^n is the chance that the highest is *at most* s; take away that it is less.": lambda p, s, n: (
+            _at_most(p, s) ** n
+        ),
+        "The one drawn first is kept, whatever n: n draws make F(s)^n.": lambda p, s, n: p + 0 * s,
+    },
+)
+def best_of_n(probabilities, scores, n):
+    """Probabilities (m,) of each answer to be the one kept: n are drawn from `probabilities` (m,), and the one with the
+    highest of `scores` (m,) is kept. Of equal scores any of those drawn may be, with equal chances."""
+    kept = torch.zeros_like(probabilities)
+    for score in scores.unique():
+        equal = scores == score
+        below = probabilities[scores < score].sum()
+        mass = probabilities[equal].sum()
+        kept[equal] = probabilities[equal] * ((below + mass) ** n - below**n) / mass
+    return kept
+
+
+def _lessons(generator):
+    double = {"dtype": torch.double}
+    yield (
+        torch.tensor([[-1.0, -2.0]], **double),
+        torch.tensor([[-0.5, -4.0]], **double),
+        torch.tensor([[1.0, 1.0]], **double),
+    )
+    yield (
+        torch.tensor([-1.0, -0.5, -3.0], **double),
+        torch.tensor([-2.0, -1.5, -0.1], **double),
+        torch.tensor([1.0, 1.0, 0.0], **double),
+    )
+    log_probs, taught = (-torch.rand(2, 3, 5, generator=generator, **double) for _ in range(2))
+    lengths = torch.tensor([[1, 5, 3], [4, 2, 5]]).unsqueeze(-1)
+    yield log_probs, taught, (torch.arange(5) < lengths).double()
+
+
+def _paid(own, taught, mask):
+    return (taught - own) * mask
+
+
+@exercise(
+    title="A teacher's returns",
+    difficulty=2,
+    minutes=10,
+    importance=3,
+    why=(
+        "−KL(π ‖ π_T) is the expected sum of log π_T − log π over the tokens, so it is an expected return.\n"
+        "A token is credited with what is paid from it on: what was paid before does not depend on it."
+    ),
+    reference=returns_of_a_teacher,
+    cases=_lessons,
+    hints=[
+        "What is a token paid, by itself? And for what else is it responsible: for what came before it, or after?",
+        "Paid: `(teacher_log_probs - log_probs) * mask`. A sum from each place to the end is a `cumsum` of what is "
+        "turned round, turned round again.",
+        "`paid.flip(-1).cumsum(-1).flip(-1) * mask`",
+    ],
+    mistakes={
+        "That is what a token is paid for itself; what it leads to is paid to the tokens after it.": _paid,
+        "The sign: a token is good that the *teacher* finds likelier than the student does.": lambda own, taught, m: (
+            returns_of_a_teacher(taught, own, m)
+        ),
+        "That sums what came *before*; a token is responsible for what comes after.": lambda own, taught, m: (
+            _paid(own, taught, m).cumsum(-1) * m
+        ),
+        "Each token is credited with the whole sum: unbiased, but what was paid before it is only noise.": (
+            lambda own, taught, m: _paid(own, taught, m).sum(-1, keepdim=True) * m
+        ),
+        "A token's own payment is left out: the sum begins *with* it.": lambda own, taught, m: (
+            (returns_of_a_teacher(own, taught, m) - _paid(own, taught, m)) * m
+        ),
+        "Padding is paid as well: use the mask before you sum.": lambda own, taught, m: (
+            (taught - own).flip(-1).cumsum(-1).flip(-1) * m
+        ),
+        "The student's own log-prob is not taken off: that pays for what the teacher likes, and ends in its one "
+        "likeliest text.": lambda own, taught, m: returns_of_a_teacher(0 * own, taught, m),
+    },
+)
+def teacher_returns(log_probs, teacher_log_probs, mask):
+    """What each token is credited with, (..., time): all that the teacher pays from this token on; 0 on padding.
+    log_probs, teacher_log_probs and mask (..., time): of the student's tokens, by the student and by the teacher."""
+    paid = mask * (teacher_log_probs - log_probs)
+    before = torch.cumsum(paid, dim=-1) - paid
+    return (paid.sum(-1, keepdim=True) - before) * mask
+
+
+def _policies(generator):
+    return [(0.5, 1.0, 0.0), (0.5, 0.0, 0.0), (0.1, 0.0, 5.0), (0.2, 0.0, 0.0), (0.9, 3.0, 4.5), (0.05, 2.0, 1.0)]
+
+
+@exercise(
+    title="Which way entropy goes",
+    difficulty=2,
+    minutes=8,
+    importance=2,
+    why=(
+        "The bit's own entropy has the slope log((1 − q)/q): it rises up to one half and falls beyond.\n"
+        "The rest is a mean of two entropies, so moving probability from failing to passing adds their difference."
+    ),
+    reference=slope_of_entropy,
+    cases=_policies,
+    hints=[
+        "Three terms, differentiated one by one. Only h(q) needs a derivative that is not at once seen.",
+        "d/dq (−q log q) = −log q − 1, and d/dq (−(1 − q) log(1 − q)) = log(1 − q) + 1.",
+        "math.log((1 - q) / q) + h_pass - h_fail",
+    ],
+    mistakes={
+        "The sign of the bit's part: below one half its entropy rises with q.": lambda q, a, b: (
+            -slope_of_entropy(q, 0, 0) + a - b
+        ),
+        "The two entropies are exchanged: probability moves *to* what passes.": lambda q, a, b: slope_of_entropy(
+            q, b, a
+        ),
+        "The bit's own entropy h(q) moves as well: its slope is log((1 − q)/q).": lambda q, a, b: a - b,
+        "What fails loses as much as what passes gains: take h_fail away.": lambda q, a, b: slope_of_entropy(q, a, 0),
+        "That is the slope of the bit alone: the ways to pass and to fail are missing.": lambda q, a, b: (
+            slope_of_entropy(q, 0, 0)
+        ),
+        "That is H itself, not its slope.": lambda q, a, b: (
+            -q * math.log(q) - (1 - q) * math.log(1 - q) + q * a + (1 - q) * b
+        ),
+    },
+)
+def entropy_slope(q, h_pass, h_fail):
+    """dH/dq, in nats, of H = h(q) + q · h_pass + (1 − q) · h_fail, with h(q) = −q log q − (1 − q) log(1 − q)."""
+    return (h_pass - math.log(q)) - (h_fail - math.log(1 - q))
