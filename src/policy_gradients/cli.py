@@ -281,7 +281,9 @@ def _report_text(report: dict[str, Any]) -> str:
     ]
     low, high = report["reference_pass_rate_interval"]
     ratio_low, ratio_high = report["kl_over_floor_interval"]
-    least, most = ("", "at") if report["reference_pass_rate"] else ("at least ", "at most")
+    least, most, interval = ("", "at", f" [{ratio_low:.1f}, {ratio_high:.1f}]")
+    if not report["reference_pass_rate"]:  # bounds, by the largest p that is compatible with that
+        least, most, interval = "at least ", "at most", ""
     lines = [
         f"{report['task']}, {n} held-out prompts, seed {report['seed']}",
         f"prompts from {report['prompts']}",
@@ -291,7 +293,7 @@ def _report_text(report: dict[str, Any]) -> str:
     lines += [
         f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
         f"{least}{report['kl_floor']:.1f} nats, the tuned policy is {most} {report['kl_over_floor']:.1f} times "
-        f"the floor [{ratio_low:.1f}, {ratio_high:.1f}]",
+        f"the floor{interval}",
         f"held-out perplexity {report['perplexity_increase']:+.1%}",
     ]
     if not report["reference_pass_rate"]:

@@ -1,13 +1,6 @@
 import itertools
-import math
 
-from policy_gradients.language.rewards import passes
-from policy_gradients.language.rules import ExactLength
-from policy_gradients.language.tasks import CheckerTask
-from policy_gradients.training.config import make_config
 from policy_gradients.training.curriculum import ToleranceCurriculum
-from policy_gradients.training.loop import train
-from policy_gradients.training.run_folder import read_metrics
 
 
 def run(curriculum, share, steps):
@@ -48,49 +41,3 @@ def test_a_patient_one_waits_after_each_step():
 def test_it_can_leave_zero_again():
     curriculum = ToleranceCurriculum(0, 16, 0.5, 0.25)
     assert run(curriculum, 0.0, 1) == [1]
-
-
-def test_by_the_median_the_nearer_half_of_the_last_batch_is_within():
-    curriculum = ToleranceCurriculum(24, 24, 0.5, 0.3)
-    for distances, tolerance in (
-        ([30, 40, 26, 50], 24),  # never wider than it began
-        ([9, 1, 30, 4], 4),
-        ([5, 3, 8], 5),
-        ([0, 0, 7, 9], 0),
-        ([2, 2, 2, 2], 2),
-        ([12], 12),  # and wider again, at once
-        ([3, 4, math.inf, math.inf], 4),
-        ([3, math.inf, math.inf, math.inf], 24),  # less than half could pass at all
-    ):
-        curriculum.follow(distances)
-        assert curriculum.tolerance == tolerance
-        within = sum(distance <= curriculum.tolerance for distance in distances)
-        assert within >= len(distances) / 2 or tolerance == curriculum.maximum
-        assert type(curriculum.tolerance) is int
-
-
-def test_a_run_by_the_median_follows_what_each_step_wrote(micro_folder, tmp_path, monkeypatch):
-    """What the checker says of each text at every tolerance, against the distances that the curriculum is told."""
-    seen, written = [], []
-    follow, rates = ToleranceCurriculum.follow, CheckerTask.rates
-
-    def watched(curriculum, distances):
-        follow(curriculum, distances)
-        seen.append((list(distances), curriculum.tolerance))
-
-    monkeypatch.setattr(ToleranceCurriculum, "follow", watched)
-    monkeypatch.setattr(CheckerTask, "rates", lambda task, each: written.append(list(each)) or rates(task, each))
-    config = make_config(
-        model=str(micro_folder), num_prompts=4, num_generations=8, max_new_tokens=12, max_prompt_tokens=128,
-        max_steps=3, start_tolerance=12, curriculum_gate="median", rule="length=8", precision="no", temperature=1.5,
-    )  # fmt: skip
-    folder = train(config, tmp_path / "run", progress=False)
-    rows = read_metrics(folder / "metrics.jsonl")
-    assert [row["tolerance"] for row in rows] == [12, *(tolerance for _, tolerance in seen[:2])]
-    for (distances, tolerance), completions in zip(seen, written, strict=True):
-        for distance, completion in zip(distances, completions, strict=True):
-            passing = [t for t in range(13) if passes(ExactLength(8, t), completion)]
-            assert distance == min(passing, default=math.inf)
-        assert tolerance == min(12, sorted(distances)[15])
-    told = [distance for distances, _ in seen for distance in distances]
-    assert math.inf in told and min(told) < 12

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policy_gradients.language.rewards import Completion
 from policy_gradients.language.rollout import Rollout
 
 
@@ -30,14 +29,14 @@ class Rewarded:
         own: (prompts of this process, G).
         groups: (prompts of the global batch, G), on the CPU.
         strict: (completions of the global batch,), 1 where the strict metric is met.
-        completions: of the global batch.
+        texts: of the global batch.
         shown: what the row of metrics says of them.
     """
 
     own: Tensor
     groups: Tensor
     strict: Tensor
-    completions: list[Completion]
+    texts: list[str]
     tokens: int
     shown: dict[str, float]
 

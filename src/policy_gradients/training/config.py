@@ -26,7 +26,7 @@ from policy_gradients.language.text import PromptSource
 from policy_gradients.training.value_head import CriticKind
 
 Values = Literal["returns", "transitions"]
-Gate = Literal["length", "reward", "median"]
+Gate = Literal["length", "reward"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
 MOST_TOKENS = 10**8  # in one step
 MOST_SAMPLED = 10**8  # in one evaluation
@@ -95,8 +95,7 @@ class Curriculum(Checked):
     """… and grows again while less than this share is."""
     curriculum_gate: Gate = "length"
     """That share: of completions of about the length, or, `reward`, the mean training reward; then the tolerance also
-    waits after each step. `median`: no marks and no steps; the tolerance is that at which half of the last batch would
-    have passed."""
+    waits after each step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,5 @@
 """The tolerance of the length rule during training: it follows success, and can step back."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -37,14 +36,3 @@ class ToleranceCurriculum:
                 self.success = (self.raise_above + self.lower_below) / 2
         elif self.success < self.lower_below:
             self.tolerance = min(self.maximum, self.tolerance + step)
-
-    def follow(self, distances: Sequence[float]) -> None:
-        """Accept next what half of one step's completions would have met.
-
-        However fast the policy moves, about half of its completions are then told from the others: success of nearly
-        all at a wide tolerance, which teaches nothing but to agree, cannot last.
-
-        Args:
-            distances: of each completion, the narrowest tolerance at which it would have passed; inf: at none.
-        """
-        self.tolerance = int(min(self.maximum, sorted(distances)[(len(distances) - 1) // 2]))

@@ -71,18 +71,18 @@ def reward_batch(run: Run, sample: Sample) -> Rewarded:
     ends = end_scored(rollout, end_token_ids(run.model, run.tokenizer))
     local = torch.tensor([earned, strict, [len(c.text) for c in completions], rollout.mask.sum(1).tolist(), ends])
     rewards, strict_all, characters, tokens, ends = accelerator.gather(local.T.to(accelerator.device)).T.cpu()
-    everyones = gather_object(completions)
+    texts = gather_object([c.text for c in completions])
     return Rewarded(
         own=torch.tensor(earned, device=accelerator.device).unflatten(0, (-1, rollout.num_generations)),
         groups=rewards.unflatten(0, (-1, rollout.num_generations)),
         strict=strict_all,
-        completions=everyones,
+        texts=texts,
         tokens=int(tokens.sum()),
         shown={
-            **run.task.rates(everyones),
+            **run.task.rates(gather_object(completions)),
             "end_scored_share": ends.nanmean().item(),
             "mean_length": characters.mean().item(),
-            "distinct_share": len({c.text for c in everyones}) / len(everyones),
+            "distinct_share": len(set(texts)) / len(texts),
         },
     )
 

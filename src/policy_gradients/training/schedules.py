@@ -1,12 +1,9 @@
 """What changes from step to step: β, the learning rate, the weight of the entropy, the tolerance."""
 
-import math
-
 from torch import Tensor
 
 from policy_gradients.estimators.regularizers import entropy_weight, target_entropy_weight
-from policy_gradients.language.rewards import passes
-from policy_gradients.language.rules import ExactLength, find_part, with_tolerance
+from policy_gradients.language.rules import ExactLength, find_part
 from policy_gradients.language.tasks import CheckerTask
 from policy_gradients.training.batch import Batch, Rewarded
 from policy_gradients.training.config import ScheduledEntropy, TargetEntropy, TrainConfig
@@ -63,13 +60,7 @@ def advance(run: Run, batch: Batch, rewarded: Rewarded, entropy: float) -> None:
         )  # fmt: skip
     if run.curriculum is None or not isinstance(run.task, CheckerTask):
         return
-    wanted, gate = find_part(run.task.rule, ExactLength).characters, config.curriculum.curriculum_gate
-    texts = [completion.text for completion in rewarded.completions]
-    if gate == "median":
-        widest = with_tolerance(run.task.rule, run.curriculum.maximum)
-        could = [passes(widest, completion) for completion in rewarded.completions]
-        distances = [abs(len(text) - wanted) if able else math.inf for text, able in zip(texts, could, strict=True)]
-        run.curriculum.follow(distances)
-        return
-    near = [ExactLength(wanted, run.curriculum.tolerance).check(text) for text in texts]
-    run.curriculum.update(sum(near) / len(near) if gate == "length" else rewards.flatten().mean().item())
+    within = ExactLength(find_part(run.task.rule, ExactLength).characters, run.curriculum.tolerance)
+    near = [within.check(text) for text in rewarded.texts]
+    by_length = config.curriculum.curriculum_gate == "length"
+    run.curriculum.update(sum(near) / len(near) if by_length else rewards.flatten().mean().item())
