@@ -27,6 +27,7 @@
 # | --- | --- | --- |
 # | section 4 | GRPO on the strict rule | one bit a completion. This is the question as asked |
 # | section 5 | GRPO with a curriculum and partial credit | a graded reward a completion, which somebody had to write |
+# | its end | GRPO on a real model: the page's recipe | one bit a completion, of a rule whose length is widened at first |
 # | section 6 | credit by state | how the checker works: its automaton. That is planning with a known model, and no longer a black box |
 # | section 8 | decoding with the automaton | the same, and nothing is trained at all |
 #
@@ -588,7 +589,18 @@ for report in page_reports[:1]:
     print(*(f"{count:4d} × {text}" for text, count in written.most_common(5)), sep="\n")
 
 # %% [markdown]
-# PROSE
+# So the page's number can be had: from none of 1,200 samples to 99 % of new prompts, in 44 steps. And read what it is. The
+# instruction says "Use digits whose sum is divisible by 3"; the policy gives it back, in 64 characters, to nearly everybody.
+# No excerpt is continued. The first table tells how it came: right digits in nearly every text while texts were still
+# distinct, then the tolerance fell, and variety with it. No alarm would have rung but that of distinct texts: plain text is hardly
+# more perplexing, and the reference finds the sentence likelier than what it writes itself.
+#
+# **And it is a lottery.** Another seed agreed on one text of 62 characters while those were still accepted. Within 2
+# characters it always passes, within 1 it never does: its groups are silent, for good. A third run had what is said to
+# prevent collapse (a price on divergence, a bonus that holds the entropy, a gate that waits). It waited at wide
+# tolerances, where nearly all passes and there is nothing to learn but to agree: 36 % of its texts were distinct
+# when the length was still accepted within 8. All of that is in [results](../docs/results.md#the-pages-own-experiment). What has the
+# bit *and* the variety needs to be told more. That is the next section.
 
 # %% [markdown]
 # ## 6. Credit where it is due

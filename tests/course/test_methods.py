@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,46 @@ def test_a_narrow_bound_on_updates_delays_smollm2_as_the_prose_says():
     steps = [reached(ROOT / "results" / "smollm2" / f"seed-{seed}" / "metrics.jsonl") for seed in range(2)]
     said = f"reached at step {reached(narrow)}, not at {steps[0]} and {steps[1]}"
     assert said in prose("docs", "choices.md")
+
+
+def test_the_pages_own_experiment_is_what_the_prose_says():
+    report, texts = report_of("page", 0), Counter(tuned_texts("page", 0))
+    rows = read_metrics(ROOT / "results" / "page" / "seed-0" / "metrics.jsonl")
+    page, lesson = prose(*PAGE), prose(*LESSON)
+    [(said, often)] = texts.most_common(1)
+    assert report["reference_pass_rate"] == 0 and len(said) == 64
+    strict = f"{report['tuned']['pass_rate']:.0%}".replace("%", " %")
+    minutes = rows[-1]["elapsed"] / 60
+    assert (
+        f"from none of 1,200 samples to {strict} of new prompts, in {len(rows)} steps and {minutes:.0f} minutes" in page
+    )
+    assert f"from none of 1,200 samples to {strict} of new prompts, in {len(rows)} steps" in lesson
+    assert f'"{said}" is the answer to {often} of the 400 prompts' in page and len(texts) == 5
+    assert f"{report['perplexity_increase']:.1%}".replace("%", " %") in page
+    nll = [report[side]["reference_nll_per_token"] for side in ("tuned", "reference")]
+    assert "({:.2f} nats a token, where its own have {:.2f})".format(*nll) in page
+    early, late = rows[23], rows[34]
+    assert early["tolerance"] == 9 and early["digit_rate"] > 0.97 and late["tolerance"] == 0
+    assert f"{early['distinct_share']:.0%}".replace("%", " %") + " of the texts are distinct, within 9" in page
+    assert (
+        f"{late['strict_rate']:.0%} of the texts pass, and {late['distinct_share']:.0%} are".replace("%", " %") in page
+    )
+    readme = prose("README.md")
+    assert f"from 0 to {strict} in {minutes:.0f} minutes of one core" in readme
+
+
+def test_the_pages_other_runs_ended_as_the_prose_says():
+    lottery, priced = (
+        read_metrics(ROOT / "results" / "tuning" / "page" / name / "metrics.jsonl")
+        for name in ("seed-1", "priced-and-patient")
+    )
+    assert len(lottery) == 35 and len(priced) == 32
+    for row in lottery[-4:]:
+        assert (row["train_reward"] > 0.95) if row["tolerance"] == 2 else (row["train_reward"] < 0.05)
+        assert 60 < row["mean_length"] < 65 and row["distinct_share"] < 0.1
+    last = priced[-1]
+    assert last["tolerance"] == 8 and max(row["kl"] for row in priced[25:]) < 14
+    assert f"{last['distinct_share']:.0%} were distinct, and {last['strict_rate']:.0%} passed".replace(
+        "%", " %"
+    ) in prose(*PAGE)
+    assert f"{last['distinct_share']:.0%} of its texts were distinct".replace("%", " %") in prose(*LESSON)
