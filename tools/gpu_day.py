@@ -92,11 +92,11 @@ def peak_of(said: str) -> float | None:
 
 
 def train(day: Day, name: str, **settings: Any) -> list[str]:
-    """The command line of a run of the page's recipe, into a folder that is begun anew."""
+    """The command line of a run, of the page's recipe if nothing else is said, into a folder that is begun anew."""
     folder = day.folder / "runs" / name
     shutil.rmtree(folder, ignore_errors=True)
     sizes = SMALL if day.small else FULL
-    chosen = options(preset="page", model=day.model, output_dir=folder, **{**sizes, **settings})
+    chosen = options(**{"preset": "page", "model": day.model, "output_dir": folder, **settings, **sizes})
     return ["train", "--no-progress", *chosen]
 
 
@@ -218,7 +218,7 @@ def learn(name: str, share: float, **settings: Any) -> Callable[[Day], dict[str,
     return run
 
 
-BY_STATE = {"credit": "state", "state_values": "transitions", "projection_weight": 2, "max_update_kl": 10}
+BY_STATE = {"preset": "smollm2", "rule": "length=64&digits%3=0", "max_new_tokens": 24}
 CHECKS: dict[str, Callable[[Day], dict[str, Any]]] = {
     "machine": machine,
     "agreement": agreement,

@@ -547,7 +547,7 @@ if RUN_THE_PAGE:
     watched(preset("page", model=PAGE_MODEL, prompt_source="shipped"), runs / f"page-{PAGE_MODEL.split('/')[-1]}")
 
 # %% [markdown]
-# It takes half an hour of one CPU core. (On a T4 it should take minutes: a step is two million million multiplications and a
+# It takes half an hour of one CPU core. (On a T4 it should take minutes: a step is about a million million multiplications and a
 # few dozen small passes. That is an estimate from counting; nobody has timed it.) These are the runs that the repository
 # keeps:
 
@@ -572,7 +572,7 @@ rows = [
         f"{report['tuned']['pass_rate']:.0%}",
         report["tuned"]["distinct_completions"],
         report["tuned"]["kl_to_reference"],
-        report["kl_over_floor"],
+        f"{'' if report['reference_pass_rate'] else '≤ '}{report['kl_over_floor']:.1f}",  # no sample passes: a bound
         f"{report['perplexity_increase']:+.0%}",
         len(log),
         f"{log[-1]['elapsed'] / 60:.0f}",

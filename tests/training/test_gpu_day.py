@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,20 +23,23 @@ def run(*arguments):
 
 
 def test_it_trains_evaluates_and_keeps_what_is_small(micro_folder, tmp_path):
-    done = run("--dry-run", "--model", micro_folder, "--output-dir", tmp_path, "--only", "machine", "agreement", "page")
+    checks = ["machine", "agreement", "page", "by-state"]
+    done = run("--dry-run", "--model", micro_folder, "--output-dir", tmp_path, "--only", *checks)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("ok")] == [
-        "ok     machine", "ok     agreement", "ok     page",
-    ]  # fmt: skip
-    kept = {file.name for file in (tmp_path / "page").iterdir()}
-    assert kept == {"config.json", "metrics.jsonl", "report.json"}
-    config = json.loads((tmp_path / "page" / "config.json").read_text())
-    assert config["rule"] == "length=64&digits%3=0" and config["credit"] == "completion"
-    found = json.loads((tmp_path / "page.json").read_text())
-    assert found["passed"] and found["steps"] == 2 and 0 <= found["pass_rate"] <= 1
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ok")]
+    assert [line.split(":")[0].split()[1] for line in lines] == checks
+    for name, credit in (("page", "group"), ("by-state", "state")):
+        assert {file.name for file in (tmp_path / name).iterdir()} == {"config.json", "metrics.jsonl", "report.json"}
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["task"]["rule"] == "length=64&digits%3=0" and config["credit"]["kind"] == credit
+        found = json.loads((tmp_path / f"{name}.json").read_text())
+        assert found["passed"] and found["steps"] == 2 and 0 <= found["pass_rate"] <= 1
     assert json.loads((tmp_path / "agreement.json").read_text())["difference"] < 1e-4
 
 
+@pytest.mark.skipif(
+    "GPU_DAY" not in os.environ, reason="takes a minute; GPU_DAY=1 pytest tests/training/test_gpu_day.py"
+)
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(micro_folder, tmp_path):
     done = run("--dry-run", "--model", micro_folder, "--output-dir", tmp_path, "--only", "resume")
     assert done.returncode == 0, done.stdout + done.stderr
