@@ -535,8 +535,8 @@ side_by_side(sparse=sparse, curriculum=grpo)
 # %% [markdown]
 # ### The page's own experiment, on a real model
 #
-# The [source page](../docs/bibliography.md#the-source-page) asks for a model that people use, the same 64 characters, one bit
-# a completion, and more than 70 % after training. This is SmolLM2-135M-Instruct under plain GRPO: rewards of 0 and 1, less
+# The page *Policy Gradients*, our [source](../docs/bibliography.md#the-source-page), asks for a model that people use, the
+# same 64 characters, one bit a completion, and more than 70 % after training. This is SmolLM2-135M-Instruct under plain GRPO: rewards of 0 and 1, less
 # their group's mean, over its spread, for all tokens alike; no partial credit, no price on divergence, no bonus. Its one
 # help is the curriculum, which widens the *length* by 24 characters at first (`--preset page`, 64 completions a step).
 
@@ -595,8 +595,9 @@ for report in page_reports[:1]:
 # distinct, then the tolerance fell, and variety with it. No alarm would have rung but that of distinct texts: plain text is hardly
 # more perplexing, and the reference finds the sentence likelier than what it writes itself.
 #
-# **And it is a lottery.** Another seed agreed on one text of 62 characters while those were still accepted. Within 2
-# characters it always passes, within 1 it never does: its groups are silent, for good. A third run had what is said to
+# **And it is a lottery.** Another seed agreed on one text of 62 characters while those were still accepted, a third on one of
+# 65. A character wider nearly everything passes, a character narrower nothing: their groups are silent, for good. A fourth
+# run had what is said to
 # prevent collapse (a price on divergence, a bonus that holds the entropy, a gate that waits). It waited at wide
 # tolerances, where nearly all passes and there is nothing to learn but to agree: 36 % of its texts were distinct
 # when the length was still accepted within 8. All of that is in [results](../docs/results.md#the-pages-own-experiment). What has the
@@ -1028,8 +1029,8 @@ Table(
 # %% [markdown]
 # ## 10. What the recipe said, and what is done here instead
 #
-# The recipe stands on the page *Policy Gradients*, from which this course started (see the
-# [bibliography](../docs/bibliography.md#the-source-page)). Much of it could not be run, or did not mean what it said.
+# The recipe stands on the page that section 5 names, from which this course started. Much of it could not be run, or did
+# not mean what it said.
 #
 # | the page's recipe | here | why |
 # | --- | --- | --- |

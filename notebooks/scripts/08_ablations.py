@@ -576,4 +576,4 @@ progress()
 #
 # Not shown: a headline confirmed at full size, and a knob whose effect depends on another one.
 #
-# Next: [What does nobody know yet?](09_open_questions.ipynb), 40 min to read and 52 min of exercises.
+# Next: [What does nobody know yet?](09_open_questions.ipynb), 65 min to read and 92 min of exercises.

@@ -1626,7 +1626,7 @@ progress()
 #
 # At rest a schedule of β chooses a point on a curve that it cannot move, and on the way there it has to be measured in nats at
 # equal pass rate. Anyone may share a baseline with anyone, as long as nobody has a say in their own. Reading is an action, with
-# a gradient of its own and a price in tokens. A learnt reward is a map of where its pairs came from, a teacher a
+# a gradient of its own and a price in tokens; a learnt reward is a map of where its pairs came from, a teacher a
 # reward for every token, and entropy no measure of effort.
 #
 # Not shown: any of this on a language model, and what the list above names.
