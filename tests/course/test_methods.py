@@ -227,7 +227,7 @@ def test_the_pages_other_runs_ended_as_the_prose_says():
     for rows, wide, length in ((first, 2, 62), (second, 1, 65)):
         for row in rows[-4:]:
             assert (row["train_reward"] > 0.85) if row["tolerance"] == wide else (row["train_reward"] < 0.05)
-            assert abs(row["mean_length"] - length) < 1 and row["distinct_share"] < 0.2
+            assert abs(row["mean_length"] - length) < 2 and row["distinct_share"] < 0.2
     last = priced[-1]
     assert last["tolerance"] == 8 and max(row["kl"] for row in priced[25:]) < 14
     assert f"{last['distinct_share']:.0%} were distinct, and {last['strict_rate']:.0%} passed".replace(
