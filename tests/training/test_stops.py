@@ -1,6 +1,6 @@
 """Stopped by any signal at any moment, a run goes on as if nothing had been.
 
-A few moments here; more with STOPS=30 pytest tests/training/test_stops.py.
+A few moments here; more with STOPS=30 PAIR_STOPS=30 pytest tests/training/test_stops.py.
 """
 
 import json
@@ -24,7 +24,7 @@ from policy_gradients.training.loop import train, train_step
 from policy_gradients.training.run_folder import read_metrics
 from policy_gradients.training.stops import Interrupted
 
-STOPS = int(os.environ.get("STOPS", 4))
+STOPS, PAIR_STOPS = (int(os.environ.get(name, few)) for name, few in (("STOPS", 4), ("PAIR_STOPS", 3)))
 CLOCK = ("seconds", "tokens_per_second", "elapsed")
 SIGNALS = [getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT") if hasattr(signal, name)]
 SETTINGS = {"num_prompts": 2, "num_generations": 2, "max_new_tokens": 4, "max_prompt_tokens": 128, "max_steps": 9,
@@ -203,17 +203,21 @@ def test_two_processes_stopped_at_random_moments_go_on_exactly(config, tmp_path)
     start = time.perf_counter()
     assert ended(launch(tmp_path / "whole")) == 0
     longest, draw = time.perf_counter() - start, random.Random(1)
-    folder = tmp_path / "stopped"
-    for number in SIGNALS:
-        process = launch(folder)
-        time.sleep(draw.uniform(0.4 * longest, 0.8 * longest))
-        if process.poll() is None:
-            stop(process, number)
-        if ended(process) == 0:
-            break
-    else:
-        assert ended(launch(folder)) == 0, (tmp_path / "said.txt").read_text()[-3000:]
-    for each in (folder, tmp_path / "whole"):
-        for old in each.glob("checkpoint-00000[1-8]"):
-            shutil.rmtree(old)
-    assert_same(tmp_path / "whole", folder)
+    stopped = 0
+    for again in range(-(-PAIR_STOPS // len(SIGNALS))):
+        folder = tmp_path / f"stopped-{again}"
+        for number in SIGNALS:
+            process = launch(folder)
+            time.sleep(draw.uniform(0.4 * longest, 0.8 * longest))
+            if process.poll() is None:
+                stop(process, number)
+            if ended(process) == 0:
+                break
+            stopped += 1
+        else:
+            assert ended(launch(folder)) == 0, (tmp_path / "said.txt").read_text()[-3000:]
+        for each in (folder, tmp_path / "whole"):
+            for old in each.glob("checkpoint-00000[1-8]"):
+                shutil.rmtree(old)
+        assert_same(tmp_path / "whole", folder)
+    print("stopped", stopped)
