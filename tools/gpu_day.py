@@ -2,9 +2,10 @@
 
 python tools/gpu_day.py --model Qwen/Qwen2.5-0.5B-Instruct --output-dir results/gpu
 
-At most 25 minutes on any CUDA machine. Each check leaves a file DIR/NAME.json as soon as it has ended; what failed is
-written down, and the next one begins. A check whose file says that it passed is not made again. Memory is capped at
-what a T4 has, whatever the card. `--dry-run` takes sizes that a CPU is done with in seconds, on any model folder.
+At most 25 minutes on any CUDA machine: what is not done by then has failed. Each check leaves a file DIR/NAME.json as
+soon as it has ended; what failed is written down, and the next one begins. A check whose file says that it passed is
+not made again. Memory is capped at what a T4 has, whatever the card. `--dry-run` takes sizes that a CPU is done with
+in seconds, on any model folder.
 """
 
 import argparse
@@ -76,10 +77,11 @@ def call(day: Day, arguments: Sequence[str], *, gib: float | None = None, minute
         RuntimeError: it failed, or took longer than that.
     """
     command = capped(day.cap_gib if gib is None else gib, arguments)
+    seconds = min(60 * minutes, max(0.0, day.deadline - time.monotonic()))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * minutes)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{arguments[0]}: not done after {minutes:g} minutes") from None
+        raise RuntimeError(f"{arguments[0]}: not done after {seconds / 60:g} minutes") from None
     if done.returncode:
         raise RuntimeError(f"{arguments[0]} ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
     return done.stderr

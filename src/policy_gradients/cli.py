@@ -281,7 +281,7 @@ def _report_text(report: dict[str, Any]) -> str:
     ]
     low, high = report["reference_pass_rate_interval"]
     ratio_low, ratio_high = report["kl_over_floor_interval"]
-    least, most, interval = ("", "at", f" [{ratio_low:.1f}, {ratio_high:.1f}]")
+    least, most, interval = "", "at", f" [{ratio_low:.1f}, {ratio_high:.1f}]"
     if not report["reference_pass_rate"]:  # bounds, by the largest p that is compatible with that
         least, most, interval = "at least ", "at most", ""
     lines = [

@@ -10,8 +10,9 @@ import pytest
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
 from policy_gradients.language.rules import parse_rule
+from policy_gradients.training.config import to_json
 from policy_gradients.training.metrics import read_metrics
-from policy_gradients.training.presets import PRESETS
+from policy_gradients.training.presets import PRESETS, preset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -195,6 +196,8 @@ def test_a_narrow_bound_on_updates_delays_smollm2_as_the_prose_says():
 def test_the_pages_own_experiment_is_what_the_prose_says():
     report, texts = report_of("page", 0), Counter(tuned_texts("page", 0))
     rows = read_metrics(ROOT / "results" / "page" / "seed-0" / "metrics.jsonl")
+    config = json.loads((ROOT / "results" / "page" / "seed-0" / "config.json").read_text(encoding="utf-8"))
+    assert config == to_json(preset("page", prompt_source="shipped", model=config["model"]))
     page, lesson = prose(*PAGE), prose(*LESSON)
     [(said, often)] = texts.most_common(1)
     assert report["reference_pass_rate"] == 0 and len(said) == 64

@@ -68,6 +68,7 @@ def test_that_bound_is_the_floor_of_the_largest_chance_in_the_interval(run_folde
     assert report["kl_floor"] == kl_floor(0.9, wilson_interval(0, 2000)[1]) > 5
     text = _report_text(report)
     assert "KL floor at least" in text and "the tuned policy is at most" in text and "reweighted" in text
+    assert "times the floor\n" in text  # a bound has no interval around it
 
 
 def test_fewer_articles_and_low_precision_are_written_into_the_report(run_folder):

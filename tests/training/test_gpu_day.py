@@ -1,5 +1,6 @@
 """`tools/gpu_day.py` in small, on the CPU: every check but those of a GPU's own memory does here what it does there."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -73,6 +74,9 @@ def test_a_command_that_fails_or_hangs_says_so(day):
         gpu_day.call(day, ["train", "--preset", "nobody"])
     with pytest.raises(RuntimeError, match=r"not done after 0\.0001 minutes"):
         gpu_day.call(day, ["train"], minutes=1e-4)
+    over = dataclasses.replace(day, deadline=time.monotonic() - 1)
+    with pytest.raises(RuntimeError, match=r"not done after 0 minutes"):
+        gpu_day.call(over, ["train"])
 
 
 def test_nothing_halved_under_too_little_memory_is_a_failure(day, tmp_path, monkeypatch):
