@@ -166,73 +166,20 @@ def reward_against_kl(
     """
     if not 0 <= p < 1:
         raise ValueError(f"p must lie in [0, 1), got {p}")
-    left, right = 0.1, 100.0
-    right = max([right] + [1.3 * kl for point in points if (kl := _number(point.get("kl"))) < math.inf])
+    measured = [kl for point in points if (kl := _number(point.get("kl"))) < math.inf]
+    left, right = 0.1, max([100.0, *(1.3 * kl for kl in measured)])
     figure = Figure(figsize=(8.5, 6.4), layout="constrained")
     axes = figure.add_subplot()
-    grid = np.geomspace(left, right, 400)
-
-    low_p, high_p = p_interval if p_interval is not None else (p, p)
-    axes.fill_between(grid, _frontier_at(grid, high_p), 1.05, color="#f3f3f3", linewidth=0)
-    if p > 0:
-        axes.plot(grid, _frontier_at(grid, p), color=INK, label=f"least possible KL, p = {_percent(p)}")
-    if p_interval is not None:
-        label = f"the same for p's interval, {_percent(low_p)} to {_percent(high_p)}"
-        axes.fill_between(
-            grid,
-            _frontier_at(grid, low_p),
-            _frontier_at(grid, high_p),
-            color="#c9c9c9",
-            linewidth=0,
-            label=label,
-            zorder=1.5,
-        )
-    if p > 0:
-        axes.plot(grid, _frontier_at(grid / 3, p), color=GREY, linestyle=DASHES[1], linewidth=1.3, label="3 × least KL")
-    if high_p < 0.5:  # else the frontier is near the top, and there is no room for the words
-        axes.text(0.02, 0.965, "no policy can be here", transform=axes.transAxes, color=GREY, va="top", style="italic")
-
-    told = []
-    for index, point in enumerate(points):
-        kl, rate = _number(point.get("kl")), _number(point.get("pass_rate"))
-        colour, marker = PALETTE[index % len(PALETTE)], point.get("shape") or MARKERS[index % len(MARKERS)]
-        label = str(point.get("label", f"policy {index + 1}"))
-        if (distinct := _distinct(point.get("distinct"))) is not None:
-            label += f" ({distinct} distinct)"
-        if not (math.isfinite(kl) and math.isfinite(rate)):
-            axes.plot([], [], linestyle="none", marker=marker, color=colour, label=f"{label}: not measured")
-            continue
-        interval = point.get("interval") or (rate, rate)
-        spread = [[max(0.0, rate - interval[0])], [max(0.0, interval[1] - rate)]]
-        if kl < left:  # the reference itself has KL 0, which a log axis cannot show: drawn on its edge, and said
-            label += f", KL {kl:.2g}"
-        axes.errorbar(
-            max(kl, left),
-            rate,
-            yerr=spread,
-            color=colour,
-            marker=marker,
-            markersize=8,
-            markeredgecolor="white",
-            capsize=3,
-            linestyle="none",
-            zorder=4,
-            clip_on=False,
-        )
-        axes.plot([], [], linestyle="none", marker=marker, markersize=8, color=colour, label=label)
-        floor = kl_floor(min(max(rate, 0.0), 1.0), p)
-        times = f", {kl / floor:.1f} times the least possible" if 0 < floor < math.inf else ""
-        told.append(f"{label}: {_percent(rate)} at {kl:.3g} nats{times}")
-
+    _frontier(axes, np.geomspace(left, right, 400), p, p_interval)
+    told = [_policy_point(axes, index, point, p, left) for index, point in enumerate(points)]
+    told = [each for each in told if each]
     axes.set_xscale("log")
     axes.set_xlim(left, right)
     axes.set_ylim(0, 1.05)
     axes.xaxis.set_major_locator(FixedLocator([0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.grid(True, axis="y")
+    _shares(axes)
     axes.set_xlabel("KL to the reference (nats per completion, log scale)")
     axes.set_ylabel("strict pass rate")
     axes.set_title("Pass rate against divergence, and the best that any policy can do")
@@ -243,6 +190,52 @@ def reward_against_kl(
         "frontier above which no policy can lie. " + ("; ".join(told) or "No policy was measured") + "."
     )
     return figure
+
+
+def _frontier(axes: Axes, grid: np.ndarray, p: float, p_interval: tuple[float, float] | None) -> None:
+    """The least KL for each pass rate, three times that, the band of p's interval, and where no policy can be."""
+    low_p, high_p = p_interval if p_interval is not None else (p, p)
+    axes.fill_between(grid, _frontier_at(grid, high_p), 1.05, color="#f3f3f3", linewidth=0)
+    if p > 0:
+        axes.plot(grid, _frontier_at(grid, p), color=INK, label=f"least possible KL, p = {_percent(p)}")
+    if p_interval is not None:
+        label = f"the same for p's interval, {_percent(low_p)} to {_percent(high_p)}"
+        ends = _frontier_at(grid, low_p), _frontier_at(grid, high_p)
+        axes.fill_between(grid, *ends, color="#c9c9c9", linewidth=0, label=label, zorder=1.5)
+    if p > 0:
+        axes.plot(grid, _frontier_at(grid / 3, p), color=GREY, linestyle=DASHES[1], linewidth=1.3, label="3 × least KL")
+    if high_p < 0.5:  # else the frontier is near the top, and there is no room for the words
+        axes.text(0.02, 0.965, "no policy can be here", transform=axes.transAxes, color=GREY, va="top", style="italic")
+
+
+def _policy_point(axes: Axes, index: int, point: Mapping[str, Any], p: float, left: float) -> str | None:
+    """Draw one policy; what the figure's label says of it, or None where it was not measured."""
+    kl, rate = _number(point.get("kl")), _number(point.get("pass_rate"))
+    colour, marker = PALETTE[index % len(PALETTE)], point.get("shape") or MARKERS[index % len(MARKERS)]
+    label = str(point.get("label", f"policy {index + 1}"))
+    if (distinct := _distinct(point.get("distinct"))) is not None:
+        label += f" ({distinct} distinct)"
+    if not (math.isfinite(kl) and math.isfinite(rate)):
+        axes.plot([], [], linestyle="none", marker=marker, color=colour, label=f"{label}: not measured")
+        return None
+    low, high = point.get("interval") or (rate, rate)
+    if kl < left:  # the reference itself has KL 0, which a log axis cannot show: drawn on its edge, and said
+        label += f", KL {kl:.2g}"
+    axes.errorbar(
+        max(kl, left), rate, yerr=[[max(0.0, rate - low)], [max(0.0, high - rate)]], color=colour, marker=marker,
+        markersize=8, markeredgecolor="white", capsize=3, linestyle="none", zorder=4, clip_on=False,
+    )  # fmt: skip
+    axes.plot([], [], linestyle="none", marker=marker, markersize=8, color=colour, label=label)
+    floor = kl_floor(min(max(rate, 0.0), 1.0), p)
+    times = f", {kl / floor:.1f} times the least possible" if 0 < floor < math.inf else ""
+    return f"{label}: {_percent(rate)} at {kl:.3g} nats{times}"
+
+
+def _shares(axes: Axes) -> None:
+    """A y-axis of shares, from 0 to 100 %."""
+    axes.yaxis.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.grid(True, axis="y")
 
 
 @matplotlib.rc_context(STYLE)
@@ -262,44 +255,13 @@ def before_after(report: Mapping[str, Any]) -> Figure:
     }
     figure = Figure(figsize=(8.5, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    told = []
     sides = ((before, "before (reference)", SKY, "//", -0.2), (after, "after (tuned)", BLUE, "", 0.2))
-    for values, label, colour, hatch, offset in sides:
-        handle_drawn = False
-        for position, (key, name) in enumerate(rates.items()):
-            rate = _number(values.get(key))
-            if not math.isfinite(rate):
-                axes.text(position + offset, 0.01, "not\nmeasured", ha="center", va="bottom", fontsize=8, color=GREY)
-                continue
-            low, high = _rate_interval(values, key, rate, trials)
-            axes.bar(
-                position + offset,
-                rate,
-                0.38,
-                color=colour,
-                edgecolor="white",
-                hatch=hatch,
-                label=None if handle_drawn else label,
-            )
-            axes.errorbar(
-                position + offset,
-                rate,
-                yerr=[[max(0.0, rate - low)], [max(0.0, high - rate)]],
-                color=INK,
-                capsize=4,
-                linewidth=1.2,
-                linestyle="none",
-            )
-            axes.text(position + offset, max(rate, high) + 0.015, _percent(rate), ha="center", va="bottom", fontsize=9)
-            handle_drawn = True
-            told.append(f"{name} {label.split()[0]} {_percent(rate)}")
+    told = [each for side in sides for each in _bars(axes, rates, trials, *side)]
     axes.set_xticks(range(len(rates)), list(rates.values()))
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.55, len(rates) - 0.45)
     axes.set_ylim(0, 1.1)
-    axes.yaxis.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.grid(True, axis="y")
+    _shares(axes)
     axes.set_ylabel(f"share of {trials} held-out prompts" if trials else "share of held-out prompts")
 
     beside = _beside_the_rate(report, before, after, trials)
@@ -313,6 +275,26 @@ def before_after(report: Mapping[str, Any]) -> Figure:
         + "."
     )
     return figure
+
+
+def _bars(
+    axes: Axes, rates: Mapping[str, str], trials: int, values: Mapping[str, Any], label: str, colour: str, hatch: str,
+    offset: float,
+) -> list[str]:  # fmt: skip
+    """One policy's bar for each rate, beside the other's; what the figure's label says of them."""
+    told: list[str] = []
+    for position, (key, name) in enumerate(rates.items()):
+        x, rate = position + offset, _number(values.get(key))
+        if not math.isfinite(rate):
+            axes.text(x, 0.01, "not\nmeasured", ha="center", va="bottom", fontsize=8, color=GREY)
+            continue
+        low, high = _rate_interval(values, key, rate, trials)
+        axes.bar(x, rate, 0.38, color=colour, edgecolor="white", hatch=hatch, label=None if told else label)
+        spread = [[max(0.0, rate - low)], [max(0.0, high - rate)]]
+        axes.errorbar(x, rate, yerr=spread, color=INK, capsize=4, linewidth=1.2, linestyle="none")
+        axes.text(x, max(rate, high) + 0.015, _percent(rate), ha="center", va="bottom", fontsize=9)
+        told.append(f"{name} {label.split()[0]} {_percent(rate)}")
+    return told
 
 
 @matplotlib.rc_context(STYLE)
