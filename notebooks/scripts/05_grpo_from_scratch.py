@@ -596,8 +596,8 @@ for p in (0.002, 0.01, 0.1, 0.5, 0.9):
 Table(["p", "pᴳ + (1−p)ᴳ, G = 8", "16", "64", "20,000 groups drawn, G = 8", "16"], rows)
 
 # %% [markdown]
-# DAPO [6] draws again until a group speaks: **dynamic sampling**. It fills the batch. It also changes what is climbed:
-# a group that speaks after many silent ones gets a full vote.
+# One may draw again until a group speaks. It fills the batch. It also changes what is climbed: a group that speaks after
+# many silent ones gets a full vote.
 
 # %%
 ask("05: redrawing")
@@ -612,7 +612,8 @@ Table(["p, G = 8", "c, each group once", "c, silent ones redrawn", "groups drawn
 # %% [markdown]
 # The mean over groups that speak is the mean over all, divided by their share. So hard prompts get a weight that
 # grows like 1/p, and the bill grows with it. That is fine if you know it. At a prompt that never passes, redrawing
-# never ends, so it needs a limit.
+# never ends, so it needs a limit. (DAPO's **dynamic sampling** [6] fills the batch up with *other* prompts. A hard prompt
+# then also gets into the batch more rarely, by just that share, and no prompt gains weight against another.)
 
 # %% [markdown]
 # ## 5. One batch of different prompts

@@ -433,12 +433,8 @@ def _pretrain_parser(commands: Any) -> None:
 
 
 def _pretrain(parsed: argparse.Namespace) -> int:
-    from policy_gradients.language.files import require_place
     from policy_gradients.training.pretrain import SECOND_STAGE, PretrainConfig, pretrain
 
-    if parsed.output_dir.exists() and any(parsed.output_dir.iterdir()):
-        raise ValueError(f"output folder {parsed.output_dir} is not empty; choose another")
-    require_place(parsed.output_dir)
     chosen = {name: getattr(parsed, name) for name in ("steps", "seed") if getattr(parsed, name) is not None}
     stage = PretrainConfig() if parsed.start_from is None else SECOND_STAGE
     pretrain(dataclasses.replace(stage, **chosen), parsed.output_dir, parsed.start_from)

@@ -101,7 +101,7 @@ def test_how_texts_begin_is_counted_in_the_files():
     assert f"the largest cluster does, in part ({clusters[0]}, {clusters[1]} and {clusters[2]} %)" in page
     tiny = tuned_texts("tiny")
     commonest = max(sum(text.startswith(other[:10]) for text in tiny) for other in tiny)
-    assert commonest == 8 and "eight begin with the same ten characters" in page
+    assert commonest == 7 and "seven begin with the same ten characters" in page
 
 
 def test_the_sparse_run_is_likelier_than_the_references_texts():
@@ -124,7 +124,8 @@ def test_the_sparse_run_waits_and_jumps_as_the_prose_says():
     early, later, last = sorted(starts)
     assert f"{early}, {later} and {last} steps of 128 completions (three seeds" in prose(*PAGE)
     assert last == starts[0] and f"Two more seeds waited {early} and {later} steps" in prose(*LESSON)
-    distinct = sorted(report_of("tiny-sparse", seed)["tuned"]["distinct_completions"] for seed in (1, 2))
+    told = (report_of("tiny-sparse", seed)["tuned"]["distinct_completions"] for seed in (1, 2))
+    distinct = [texts for _, texts in sorted(zip(starts[1:], told, strict=True))]  # who waited less is named first
     assert f"({distinct[0]} and {distinct[1]} different texts for 400 prompts)" in prose(*LESSON)
 
 
@@ -237,3 +238,44 @@ def test_the_pages_other_runs_ended_as_the_prose_says():
         "%", " %"
     ) in prose(*PAGE)
     assert f"{last['distinct_share']:.0%} of its texts were distinct".replace("%", " %") in prose(*LESSON)
+
+
+def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
+    folder = ROOT / "results" / "page-priced"
+    logs = [read_metrics(folder / f"seed-{seed}" / "metrics.jsonl") for seed in (0, 1)]
+    page, lesson = prose(*PAGE), prose(*LESSON)
+    assert [len(rows) for rows in logs] == [65, 65] and "in 65 steps, where one of three did" in page
+    texts = Counter(tuned_texts("page-priced", 0))
+    [(said, often)] = texts.most_common(1)
+    rate = report_of("page-priced", 0)["tuned"]["pass_rate"]
+    assert f"Seed 0 passes {rate:.0%}".replace("%", " %") in page and len(texts) == 7
+    assert f'{often} are "{said}"' in page
+    paid, distinct = zip(*[narrowed(rows, 6) for rows in logs], strict=True)
+    assert "they have paid {:.1f} and {:.1f} nats".format(*paid) in page
+    assert "{:.0f} and {:.0f} % of the texts are distinct (without".format(*(100 * each for each in distinct)) in page
+    names = ("page/seed-0", "tuning/page/seed-1", "tuning/page/seed-2")
+    others = [narrowed(read_metrics(ROOT / "results" / name / "metrics.jsonl"), 6) for name in names]
+    assert "without a price it was {:.1f} to {:.1f}".format(*(f([kl for kl, _ in others]) for f in (min, max))) in page
+    assert "(without a price {:.0f}, {:.0f} and {:.0f} %)".format(*(100 * each for _, each in others)) in page
+    half, end = logs[1][53], logs[1][59]
+    assert half["step"] == 54 and "at step 54, 52 % of seed 1" in page and "48 % of its texts are distinct" in page
+    assert (round(half["strict_rate"], 2), round(half["distinct_share"], 2)) == (0.52, 0.48)
+    assert end["distinct_share"] * 64 == 1 and "six steps later" in page and "six steps later" in lesson
+    assert [round(rows[-1]["kl"]) for rows in logs] == [20, 17] and "at 17 and 20 nats" in lesson
+    steered = read_metrics(ROOT / "results" / "tuning" / "page" / "priced-and-steered" / "metrics.jsonl")
+    assert len(steered) == 40 and f"at {steered[-1]['kl']:.1f} nats" in page
+
+
+def narrowed(rows: list[dict], width: int) -> tuple[float, float]:
+    """KL and share of distinct texts, mean of the first three steps at which that tolerance was in force."""
+    first = next(i for i, row in enumerate(rows) if row["tolerance"] <= width)
+    there = rows[first : first + 3]
+    return tuple(sum(row[key] for row in there) / len(there) for key in ("kl", "distinct_share"))
+
+
+def test_the_facts_are_what_the_prose_says():
+    told = json.loads((ROOT / "results" / "page-priced" / "seed-0" / "facts.json").read_text(encoding="utf-8"))["all"]
+    before, after = (f"{100 * share:.0f} %" for share in told["known"])
+    said = f"Of {told['facts']} facts"
+    assert said in prose(*PAGE) and f"knows {before} before, and {after} at the end of seed 0" in prose(*PAGE)
+    assert f"(exact McNemar p = {told['paired']['p_value']:.2f})" in prose(*PAGE)

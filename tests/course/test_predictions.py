@@ -10,6 +10,7 @@ FROM_THE_NOTEBOOK = {
     "06: strings made to fool the checker": {"answer": 2.0},
     "06: groups that speak": {"answer": 0.1, "p": 0.006, "G": 16, "p_wide": 0.1, "speak": 0.8},
     "08: the verdict": {"answer": "neither"},
+    "08: what to divide by": {"answer": "none of them"},
     "lab: the mystery": {"answer": "one", "options": ["one", "another"], "because": "It looks like one."},
 }
 

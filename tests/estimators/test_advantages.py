@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_gradients.estimators.advantages import group_advantages, zero_variance_share
+from policy_gradients.estimators.advantages import group_advantages, group_advantages_by_id, zero_variance_share
 
 REWARDS = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 3.0, 3.0]], dtype=torch.float64)
 groups = (
@@ -152,3 +152,14 @@ def test_a_batchs_standard_deviation_is_one_weight_for_all_prompts():
     rewards = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
     ratio = group_advantages(rewards, "mean", "batch_std") / group_advantages(rewards, "mean")
     torch.testing.assert_close(ratio, ratio[0, 0].expand(2, 4))
+
+
+@pytest.mark.parametrize("baseline", ["mean", "leave_one_out", "batch_mean"])
+def test_rewards_whose_sum_overflows_are_refused(baseline):
+    """Their mean was infinite, and with it every advantage."""
+    rewards = torch.tensor([[3e38, 1e38, 3e38, 2e38]])
+    with pytest.raises(ValueError, match=r"rewards \(1, 4\) up to 3e\+38 overflow torch.float32"):
+        group_advantages(rewards, baseline)
+    with pytest.raises(ValueError, match="overflow"):
+        group_advantages_by_id(rewards[0], torch.zeros(4, dtype=torch.long), baseline)
+    assert group_advantages(rewards.double(), baseline).isfinite().all()

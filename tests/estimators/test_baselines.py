@@ -95,3 +95,18 @@ def test_peers_are_compared_and_who_has_none_meets_all():
 def test_peers_that_do_not_fit_are_refused(values, peers, said):
     with pytest.raises(ValueError, match=said):
         mean_of_peers(values, peers)
+
+
+def test_half_precision_does_not_overflow_on_the_way():
+    """300² and 100 · 1000 do, in float16, though the answers are small."""
+    assert optimal_baseline(torch.full((5, 1), 300.0).half(), torch.ones(5).half()).tolist() == [1]
+    values = 1000 + torch.arange(100.0)
+    others = leave_one_out(values.half())
+    assert others.dtype == torch.float16
+    assert_close(others.float(), leave_one_out(values), atol=0.5, rtol=0)
+
+
+def test_a_number_as_the_baseline_has_the_precision_of_the_rewards():
+    assert running_mean(0.1, torch.ones(3, dtype=torch.float64), 0.0).item() == 0.1
+    found = running_mean(0.1, torch.ones(3, dtype=torch.bfloat16), 0.0)
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(0.1, rel=1e-6)

@@ -47,3 +47,22 @@ def test_terminal_reward_stands_on_the_last_real_step():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_padding_is_zero_where_the_discount_is_long_gone(dtype):
+    """0.9^1200 is 0 in float32: 0 / 0 stood on padding."""
+    mask = (torch.arange(1200) < 10).to(dtype).unsqueeze(0)
+    returns = torch.ones(1, dtype=dtype, requires_grad=True)
+    found = redistribute(returns, torch.ones(1, 1200, dtype=dtype), 0.9, mask)
+    assert found.dtype == dtype and (found[0, 10:] == 0).all()
+    right = 0.1 / 0.9 ** torch.arange(10, dtype=torch.float64)
+    assert_close(found[0, :10].double(), right, atol=0, rtol=2 * torch.finfo(dtype).eps)
+    found.float().sum().backward()
+    assert returns.grad.item() == pytest.approx(right.sum().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "time"), [(torch.float16, 200), (torch.float32, 1200)])
+def test_rewards_that_no_number_can_hold_are_refused(dtype, time):
+    with pytest.raises(ValueError, match=rf"gamma=0.9 is too small for shares \(1, {time}\)"):
+        redistribute(torch.ones(1, dtype=dtype), torch.ones(1, time, dtype=dtype), 0.9)

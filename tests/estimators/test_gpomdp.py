@@ -43,3 +43,13 @@ def test_the_recursion_of_the_paper_gives_the_same():
 def test_bad_input(scores, rewards, beta, message):
     with pytest.raises(ValueError, match=message):
         gpomdp(scores, rewards, beta)
+
+
+@pytest.mark.parametrize(("half", "rounding"), [(torch.float16, 1e-3), (torch.bfloat16, 8e-3)])
+def test_a_long_path_in_half_precision(half, rounding):
+    """Traces of ones: Σ_t (1 - β^t) / (1 - β) / T, which bfloat16 stopped at 249, and float16 made infinite."""
+    beta, time = 0.9999, 5000
+    found = gpomdp(torch.ones(time, 1, dtype=half), torch.ones(time, dtype=half), beta)
+    right = (time - beta * (1 - beta**time) / (1 - beta)) / (1 - beta) / time
+    assert right == pytest.approx(2131.1, abs=0.1)
+    assert found.dtype == half and found.item() == pytest.approx(right, rel=rounding)

@@ -68,3 +68,48 @@ def test_effective_sample_size_literals():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("per", ["trajectory", "prefix", "step"])
+def test_a_weight_that_overflows_is_clipped_without_gradient(per):
+    """exp(99) is inf in float32: 0 · inf made NaN of its gradient."""
+    log_probs = torch.tensor([[-1.0, -1.0]], requires_grad=True)
+    weights = importance_weights(log_probs, torch.tensor([[-100.0, -1.5]]), per=per, clip=2.0)
+    one = pytest.approx(1.6487, abs=1e-4)
+    assert weights.tolist() == {"trajectory": [2], "prefix": [[2, 2]], "step": [[2, one]]}[per]
+    weights.sum().backward()
+    assert log_probs.grad.tolist() == [[0, one if per == "step" else 0]]
+
+
+@pytest.mark.parametrize(("clip", "first"), [(None, torch.inf), (2.0, 2.0)])
+def test_padding_behind_a_weight_that_overflows_is_zero(clip, first):
+    mask = torch.tensor([[1, 0], [1, 1]])
+    log_probs = torch.tensor([[-1.0, -1.0], [0.0, 0.0]], requires_grad=True)
+    weights = importance_weights(log_probs, torch.tensor([[-100.0, -1.0], [0.0, 0.0]]), mask, "prefix", clip)
+    assert weights.tolist() == [[first, 0], [1, 1]]
+    weights.sum().backward()
+    assert log_probs.grad.tolist() == [[torch.inf if clip is None else 0, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares", "size"),
+    [([2e38, 2e38, 1e38], [1.2, 1.2, 0.6], 25 / 9), ([1e-45, 0, 0, 0], [4, 0, 0, 0], 1), ([1e-44, 0], [2, 0], 1)],
+)
+def test_weights_at_the_ends_of_float32(weights, shares, size):
+    """Sums of them overflow, and means of them vanish."""
+    weights = torch.tensor(weights)
+    assert_close(self_normalized(weights), torch.tensor(shares, dtype=torch.float32))
+    assert effective_sample_size(weights).item() == pytest.approx(size)
+
+
+def test_the_gradient_of_self_normalized_weights():
+    weights = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(self_normalized, weights)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_one_weight_of_many_in_half_precision(half):
+    """300² overflows in float16."""
+    weights = torch.zeros(300, dtype=half)
+    weights[7] = 1
+    assert effective_sample_size(weights).item() == 1

@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from policy_gradients.estimators.log_probs import entropy, expected_value, kl_divergence, log_probs_and_entropy
+from policy_gradients.estimators.log_probs import (
+    entropy,
+    expected_value,
+    gaussian_kl,
+    gaussian_log_probs_and_entropy,
+    kl_divergence,
+    log_probs_and_entropy,
+)
 
 LOGITS = torch.tensor([[0.3, -1.2, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 
@@ -79,3 +86,36 @@ def test_expected_value_is_fixed_in_q_and_has_no_gradient_where_all_actions_are_
 def test_expected_value_of_other_shapes_is_refused():
     with pytest.raises(ValueError, match="differ"):
         expected_value(torch.zeros(2, 3), torch.zeros(3))
+
+
+def test_what_the_reference_alone_rules_out_is_infinite_however_rare():
+    """exp(-200) is 0 in float32, and 0 · inf was NaN; the other rows are as they were."""
+    log_pi = torch.tensor([[0.0, -200.0], [0.0, -math.inf], [0.0, -200.0]], requires_grad=True)
+    log_ref = torch.tensor([[0.0, -math.inf], [0.0, -math.inf], [0.0, -1.0]])
+    divergence = kl_divergence(log_pi, log_ref)
+    assert divergence.tolist() == [math.inf, 0, 0]
+    divergence.sum().backward()
+    assert log_pi.grad.isfinite().all()
+    assert kl_divergence(log_ref, log_pi)[2].item() == pytest.approx(math.exp(-1) * 199)
+
+
+EYE, ORIGIN = torch.eye(2), torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        ({"scale_tril": torch.tensor([[1.0, 5.0], [0.5, 2.0]])}, "scale_tril .* must be lower triangular"),
+        ({"scale_tril": torch.tensor([[1.0, 0.0], [math.nan, 2.0]])}, "scale_tril .* must be finite"),
+        ({"mean": torch.tensor([math.nan, 0.0])}, "mean .* must be finite"),
+    ],
+)
+def test_gaussians_that_are_none_are_refused(spoilt, message):
+    """KL(N ‖ N) of such a factor with itself was 12.03: half of the functions that use it read its upper part."""
+    good = {"mean": ORIGIN, "scale_tril": EYE}
+    with pytest.raises(ValueError, match=message):
+        gaussian_kl(**{**good, **spoilt}, ref_mean=ORIGIN, ref_scale_tril=EYE)
+    with pytest.raises(ValueError, match=message):
+        gaussian_kl(ORIGIN, EYE, *{**good, **spoilt}.values())
+    with pytest.raises(ValueError, match=message):
+        gaussian_log_probs_and_entropy(**{**good, **spoilt}, actions=ORIGIN)

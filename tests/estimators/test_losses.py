@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from policy_gradients.estimators.losses import (
+    aggregate,
     clipped_loss,
     clipped_tokens,
     policy_gradient_loss,
@@ -176,3 +177,47 @@ def test_bad_input():
         token_weights(MASK, "word", 2, 5, 3)
     with pytest.raises(ValueError, match="at least 1"):
         token_weights(MASK, "token", 2, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "dual_clip", "value", "gradient"),
+    [
+        (1.0, None, -1.2, 0.0),  # clipped from above
+        (-1.0, 3.0, 3.0, 0.0),  # held by the dual clip
+        (0.0, None, 0.0, 0.0),
+        (0.0, 3.0, 0.0, 0.0),
+        (-1.0, None, torch.inf, torch.inf),  # nothing bounds it
+    ],
+)
+def test_a_ratio_that_overflows_has_the_gradient_of_the_clip(advantage, dual_clip, value, gradient):
+    """exp(99) is inf in float32: 0 · inf made NaN of the 0 that the clip means."""
+    log_probs = torch.tensor([[-1.0, -1.0]], requires_grad=True)
+    old = torch.tensor([[-100.0, -1.0]])
+    loss = clipped_loss(log_probs, old, torch.tensor([advantage]), dual_clip=dual_clip)
+    torch.testing.assert_close(loss.detach(), torch.tensor([[value, -advantage]]))
+    loss.sum().backward()
+    assert log_probs.grad.tolist() == [[gradient, -advantage]]
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_float32(half):
+    """2,049 ones are 2,048 in float16 and 256 in bfloat16; 1e-8 is 0 in float16."""
+    ones = torch.ones(3, 683)
+    assert aggregate(ones, ones.to(half)).item() == pytest.approx(1, abs=1e-6)
+    for mask in (ones, ones.to(half)):
+        assert aggregate(ones.to(half), mask).item() == 1
+        assert aggregate(ones.to(half), mask).dtype == half
+    weights = token_weights(torch.ones(1, 2, dtype=half), "token", 1, 10**8, 10)
+    assert weights.dtype == torch.float32 and weights.tolist() == [[pytest.approx(1e-8)] * 2]
+
+
+def test_nan_on_padding_stops_at_the_aggregate_and_no_further_back():
+    """What the docstring says: no NaN in the gradient by the loss, but one in that by what the loss was made from."""
+    mask = torch.tensor([[1.0, 0.0]])
+    log_probs = torch.tensor([[-1.0, -1.0]], requires_grad=True)
+    loss = policy_gradient_loss(log_probs, torch.tensor([[1.0, torch.nan]]))
+    total = aggregate(loss, mask)
+    assert total.item() == 1
+    by_loss, by_log_probs = torch.autograd.grad(total, [loss, log_probs])
+    assert by_loss.tolist() == [[1, 0]]
+    assert by_log_probs[0, 0] == -1 and by_log_probs[0, 1].isnan()

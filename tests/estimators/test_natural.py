@@ -95,3 +95,45 @@ def test_the_critic_is_the_weighted_least_squares_fit():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [1e-45, 1e-23, 1e20, 3e38])
+def test_kl_steps_of_any_length(size):
+    """g = d: √(2δ / d²) · d = √(2δ), where d² vanishes or overflows; and it has no scale of its own."""
+    step = kl_step(torch.tensor([size]), torch.tensor([size]), 0.01)
+    assert step.item() == pytest.approx(0.02**0.5)
+    g, d = torch.tensor([[3.0, -1.0]]), torch.tensor([[2.0, 5.0]])
+    big = 2.0**70
+    assert_close(kl_step(g / big, d / big, 0.01), kl_step(g, d, 0.01))
+    assert_close(kl_step(g * big, d / big, 0.01), kl_step(g, d, 0.01) / big, atol=0, rtol=1e-6)
+
+
+def test_kl_steps_in_half_precision():
+    wide = torch.tensor([300.0, 0.0])
+    step = kl_step(wide.half(), wide.half(), 0.01)
+    assert step.dtype == torch.float16
+    assert_close(step.float(), torch.tensor([0.02**0.5, 0.0]), atol=1e-4, rtol=0)
+
+
+def test_weights_of_another_precision_count_in_the_wider_one():
+    found = fisher_matrix(SCORES.float(), WEIGHTS)
+    assert found.dtype == torch.float64
+    assert_close(found, fisher_matrix(SCORES.float().double(), WEIGHTS))
+    assert fisher_matrix(SCORES, WEIGHTS.float()).dtype == torch.float64
+
+
+ONES = torch.ones(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: conjugate_gradient(lambda v: v * torch.nan, ONES[0]), r"product\(direction\) .* must be finite"),
+        (lambda: conjugate_gradient(lambda v: v, ONES[0], 2.5), "iterations must be at least 1 and whole"),
+        (lambda: natural_gradient(ONES[0], ONES, 1e-300), "damping=1e-300 is too small.* take 0"),
+        (lambda: natural_gradient(ONES[0], ONES.triu(), 0.1), "fisher .* must be symmetric"),
+    ],
+)
+def test_what_has_no_answer_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -57,3 +57,28 @@ def test_bad_input_is_refused():
         soft_target(LOG_REF, Q[:, :2], 1.0)
     with pytest.raises(ValueError, match="above 0"):
         soft_target(LOG_REF, Q, 0.0)
+
+
+def test_what_the_policy_alone_rules_out_is_infinite_however_rare():
+    log_target = torch.tensor([0.0, -200.0])
+    assert projection_divergence(torch.tensor([0.0, -torch.inf]), log_target).item() == torch.inf
+
+
+@pytest.mark.parametrize("temperature", [1e-39, 1e-50, 1e-320])
+def test_next_to_no_temperature_takes_the_best_action(temperature):
+    """1 / 1e-39 is inf in float32, and inf - inf was NaN."""
+    log_ref = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()
+    found = soft_target(log_ref[[0, 1, 3]], torch.tensor([1.0, 0.0, 2.0]), temperature)
+    assert found.tolist() == [0, -torch.inf, -torch.inf]
+    found = soft_target(log_ref, torch.tensor([-3.0, 7.0, 7.0, 9.0]), temperature)  # a tie, and the last is ruled out
+    torch.testing.assert_close(found.exp(), torch.tensor([0.0, 0.5, 0.5, 0.0]))
+
+
+def test_values_of_actions_that_are_ruled_out_do_not_count_and_all_others_must_be_finite():
+    log_ref = torch.tensor([0.5, 0.5, 0.0]).log()
+    found = soft_target(log_ref, torch.tensor([1.0, 2.0, torch.nan]), 1.0)
+    torch.testing.assert_close(found[:2], torch.tensor([1.0, 2.0]).log_softmax(-1))
+    with pytest.raises(ValueError, match=r"action_values .* must be finite"):
+        soft_target(log_ref, torch.tensor([1.0, torch.nan, 2.0]), 1.0)
+    with pytest.raises(ValueError, match="every action is ruled out"):
+        soft_target(torch.full((3,), -torch.inf), torch.ones(3), 1.0)

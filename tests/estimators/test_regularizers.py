@@ -55,3 +55,16 @@ def test_costs_relative_to_the_others_of_the_group():
     assert group_relative(cost, 2).tolist() == [[2, 1], [-2, -1], [0, -2], [0, 2]]
     assert group_relative(cost, 4)[0].tolist() == pytest.approx([3 - 11 / 3, 1 - 2])
     assert torch.equal(group_relative(cost, 1), cost)
+
+
+def test_a_large_divergence_does_not_drown_what_comes_after():
+    """1e8 + 1 is 1e8 in float32: the difference of two sums was 0."""
+    assert divergence_to_go(torch.tensor([[1e8, 1.0]]), torch.ones(1, 2)).tolist() == [[1, 0]]
+
+
+def test_divergences_of_long_completions_in_half_precision():
+    for half in (torch.float16, torch.bfloat16):
+        to_go = divergence_to_go(torch.ones(1, 2049, dtype=half), torch.ones(1, 2049))
+        assert to_go.dtype == half and to_go[0, 0].item() == 2048
+    cost = torch.full((2, 1), 60_000.0, dtype=torch.float16)  # twice that is no number of float16
+    assert group_relative(cost, 2).tolist() == [[0], [0]]

@@ -8,7 +8,9 @@ from policy_gradients.estimators.returns import (
     discounted_returns,
     discounts,
     generalized_advantages,
+    lambda_returns,
     n_step_returns,
+    reverse_cumsum,
     td_errors,
 )
 
@@ -132,3 +134,39 @@ def test_bad_values_lambda_and_n():
         generalized_advantages(REWARDS, REWARDS, lam=2.0)
     with pytest.raises(ValueError, match="n must be at least 1"):
         n_step_returns(REWARDS, REWARDS, 0)
+
+
+HALVES = [(torch.float16, 1e-3), (torch.bfloat16, 8e-3)]  # and what rounding the answer once may cost
+
+
+@pytest.mark.parametrize(("half", "rounding"), HALVES)
+def test_long_episodes_in_half_precision(half, rounding):
+    """Summed in bfloat16 5,000 ones are 256."""
+    ones = torch.ones(1, 5000, dtype=half)
+    to_go, gae = (1 - 0.9999**5000) / (1 - 0.9999), (1 - 0.999**5000) / (1 - 0.999)
+    for found, right in (
+        (discounted_returns(ones, 0.9999), to_go),
+        (reverse_cumsum(ones, 0.9999), to_go),
+        (generalized_advantages(ones, 0 * ones, 1.0, 0.999), gae),
+        (lambda_returns(ones, 0 * ones, 1.0, 0.999), gae),
+        (n_step_returns(ones, 0 * ones, 3000), 3000),
+        (discounted_returns(ones, 0.9999, gaps=True, mask=ones), to_go),
+    ):
+        assert found.dtype == half and found[0, 0].item() == pytest.approx(right, rel=rounding)
+
+
+def test_a_mask_says_nothing_of_how_exact_the_answer_is():
+    rewards, mask = torch.ones(1, 4), torch.ones(1, 4)
+    assert discounted_returns(rewards.half(), 0.9, mask).dtype == torch.float16
+    assert discounted_returns(rewards, 0.9, mask.half()).dtype == torch.float32
+    assert td_errors(rewards.half(), rewards).dtype == torch.float32  # the wider of the two
+    assert td_errors(rewards=rewards.half(), values=rewards.half()).dtype == torch.float16
+
+
+def test_discounts_that_are_not_finite_and_times_that_are_not_whole_are_refused():
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match=r"discount \(3,\) must be finite"):
+            reverse_cumsum(torch.ones(3), torch.tensor([1.0, bad, 1.0]))
+    with pytest.raises(ValueError, match="time must be at least 0 and whole, got 2"):
+        discounts(2.5, 0.9)
+    assert n_step_returns(torch.ones(1, 3), torch.zeros(1, 3), 2.0).tolist() == [[2, 2, 1]]

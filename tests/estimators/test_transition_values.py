@@ -61,3 +61,23 @@ def test_impossible_tables_are_refused(arguments):
 def test_shapes_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="need kind_probs"):
         TransitionValues(AFTER, 3).update(torch.tensor([0, 1]), torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_states_of_any_whole_number_type(dtype):
+    values, plain = TransitionValues(AFTER.to(dtype), 3), TransitionValues(AFTER, 3)
+    chances = torch.tensor([[0.25, 0.25, 0.5], [0.0, 0.0, 1.0]])
+    values.update(torch.tensor([1, 2], dtype=dtype), chances)
+    plain.update(torch.tensor([1, 2]), chances)
+    assert torch.equal(values.sums, plain.sums) and torch.equal(values.counts, plain.counts)
+    assert torch.equal(values.estimates(ENDED), plain.estimates(ENDED))
+
+
+def test_a_refused_update_changes_nothing():
+    values = TransitionValues(AFTER, 3, memory=0.5)
+    values.update(torch.tensor([1]), torch.tensor([[0.25, 0.25, 0.5]]))
+    with pytest.raises(ValueError, match=r"rows must sum to 1, got \[0.75\]"):
+        values.update(torch.tensor([1, 2]), torch.tensor([[0.25, 0.25, 0.5], [0.25, 0.25, 0.25]]))
+    assert values.counts.tolist() == [0, 1, 0]
+    values.update(torch.tensor([1]), torch.tensor([[0.25, 0.25, 0.503]]))  # what half precision leaves of 1
+    assert values.counts.tolist() == [0, 1.5, 0]

@@ -283,3 +283,26 @@ def test_public_names():
     assert policy_gradients.clipped_loss is e.clipped_loss
     with pytest.raises(AttributeError, match="nothing"):
         policy_gradients.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_statistics_of_many_steps_in_half_precision(half):
+    """70,000 is no number of float16, and bfloat16 counts to 256."""
+    ones = torch.ones(1, 70_000, dtype=half)
+    mixed = torch.tensor([[1.0, 3.0]], dtype=half).repeat(1, 35_000)
+    for mask in (ones, ones.float()):
+        assert e.masked_mean(ones, mask).item() == 1
+        assert e.masked_var(mixed, mask).item() == 1
+        assert e.value_loss(ones, mixed, mask).item() == 1
+        assert e.masked_whiten(mixed, mask)[0, :2].tolist() == [-1, 1]
+    assert e.masked_mean(torch.full((1001,), 3.0, dtype=half), torch.ones(1001)).item() == 3
+    assert e.masked_mean(ones, ones).dtype == half
+    assert e.score_gradient(ones[..., None, None, :2], ones[:, :1]).dtype == half
+
+
+def test_scores_that_are_not_finite_are_refused_where_they_count():
+    scores = torch.ones(2, 3, 1)
+    scores[1, 2] = NAN
+    with pytest.raises(ValueError, match=r"scores .* must be finite"):
+        e.score_gradient(scores, torch.ones(2))
+    assert e.score_gradient(scores, torch.ones(2), MASK).tolist() == [2.5]

@@ -11,16 +11,47 @@ def test_a_place_for_a_report_is_known_to_be_one_before(tmp_path):
     check_file(None)
     check_file(tmp_path / "new" / "report.json")
     check_file(tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "new" / "report.json").exists()
+    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "new").exists()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for bad, said in (
         (tmp_path, "is a folder"),
         (tmp_path / "file" / "x.json", "Not a directory|no folder"),
         (tmp_path / "dangling", "link to nothing"),
         (tmp_path / ("a" * 300), "too long"),
+        (tmp_path / "new" / ("a" * 300), "too long"),
+        (tmp_path / "new" / ("a" * 300) / "x.json", "too long"),
+        (tmp_path / ("a" * 250), "too long"),  # what is written first has a longer name
     ):
         with pytest.raises((OSError, ValueError), match=said):
             check_file(bad)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"], "something was left behind"
+
+
+def test_the_error_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(OSError, match="too long") as error:
+        check_file(tmp_path / "new" / ("a" * 300))
+    assert error.value.filename == str(tmp_path / "new" / ("a" * 300))
+
+
+@pytest.mark.parametrize("name", ["new/dir/x.json", "new/../x.json"])
+def test_folders_are_made_when_the_report_is_written(tmp_path, name):
+    check_file(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    write_json({"a": 1}, tmp_path / name)
+    assert json.loads((tmp_path / name).resolve().read_text()) == {"a": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_place_beside_which_nothing_can_be_written_is_none(tmp_path, monkeypatch):
+    """A report replaces a file by another beside it: that the file can be written is not enough."""
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(
+        "tempfile.TemporaryDirectory", lambda dir: (_ for _ in ()).throw(PermissionError(13, "no", dir))
+    )
+    with pytest.raises(PermissionError, match="file"):
+        check_file(tmp_path / "file")
+    if Path("/dev/null").exists():
+        check_file(Path("/dev/null"))
 
 
 def test_a_run_that_cannot_be_written_to_is_evaluated_without_card_and_figure(caplog):

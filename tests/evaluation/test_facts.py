@@ -1,6 +1,7 @@
 """The probe of facts: its data, its numbers held against whole sentences, and a fact that was lost."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -67,5 +68,20 @@ def test_what_cannot_be_compared_is_refused(tiny):
     for facts in ([], [FACTS[0], dataclasses.replace(FACTS[1], wrong=("8",))]):
         with pytest.raises(ValueError, match="the same number of wrong ends"):
             end_log_probs(*tiny, facts)
-    with pytest.raises(ValueError, match=r"does not tell the ends of '4 \+ 5 =' apart"):
+    with pytest.raises(ValueError, match=r"of '4 \+ 5 =' the tokens of one end begin those of another"):
         end_log_probs(*tiny, [dataclasses.replace(FACTS[1], wrong=("9", "8", "7"))])
+    with pytest.raises(ValueError, match="at least one"):
+        end_log_probs(*tiny, [dataclasses.replace(FACTS[1], wrong=())])
+    scores = torch.zeros(3, 4)
+    for before, after in ((scores, scores[:2]), (scores, scores / 0), (scores[:, :1], scores[:, :1])):
+        with pytest.raises(ValueError, match=r"^(before|after)"):
+            facts_report(FACTS, before, after)
+    with pytest.raises(ValueError, match="no kind may be called 'all'"):
+        facts_report([dataclasses.replace(FACTS[0], kind="all")], scores[:1], scores[:1])
+
+
+def test_no_end_is_the_beginning_of_another(tiny):
+    """An end that begins another is at least as likely whatever is known: S beside Sc."""
+    for fact in shipped_facts():
+        rows = tiny[1](fact.texts, add_special_tokens=False)["input_ids"]
+        assert not any(a == b[: len(a)] for a, b in itertools.permutations(rows, 2)), fact

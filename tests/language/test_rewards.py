@@ -1,6 +1,10 @@
 import math
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 
 from policy_gradients.language.rewards import Completion, RewardError, call_reward, check_rates, passes, rule_reward
 from policy_gradients.language.rules import ExactLength, LastNumberIsPrime, length_and_digits
@@ -22,15 +26,39 @@ def test_rates_of_the_halves_of_the_rule():
     rates = check_rates(LastNumberIsPrime(), [GOOD])
     assert math.isnan(rates["length_rate"]) and math.isnan(rates["digit_rate"])
     assert check_rates(ExactLength(5), [GOOD])["length_rate"] == 1
+    assert all(math.isnan(rate) for rate in check_rates(RULE, []).values())
 
 
 def raises(completions):
     raise KeyError("oops")
 
 
+def late(completions):
+    yield 1.0
+    raise KeyError("oops")
+
+
+def leaves(completions):
+    yield 1.0
+    raise SystemExit(3)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
+        (late, r"late raised KeyError.*line \d+ of .*test_rewards.py"),
+        (leaves, r"leaves called sys.exit\(3\)"),
+        (lambda c: [10**400, 1], "returned 1000.* as a reward"),
+        (lambda c: [10**5000, 1], "returned int as a reward"),
+        (lambda c: [torch.ones(2)] * 2, r"returned tensor\(\[1., 1.\]\) as a reward"),
+        (lambda c: [np.ones(2)] * 2, r"returned array\(\[1., 1.\]\) as a reward"),
+        (lambda c: [torch.ones(0)] * 2, "as a reward"),
+        (lambda c: [Decimal("sNaN"), 1], "as a reward"),
+        (lambda c: [torch.ones((), device="meta")] * 2, "as a reward"),
+        (lambda c: torch.ones(2, device="meta"), "raised "),
+        (lambda c: [torch.tensor(1j)] * 2, "as a reward"),
+        (lambda c: bytearray(b"ab"), "returned bytearray"),
+        (lambda c: memoryview(b"ab"), "returned memoryview"),
         (raises, "raises raised KeyError"),
         (lambda c: [1.0], "1 rewards for 2 completions"),
         (lambda c: [1.0, float("nan")], "returned nan for 'ab 12'"),
@@ -46,3 +74,19 @@ def test_a_reward_function_is_held_to_its_contract(function, message):
 
 def test_a_good_reward_function_passes_through():
     assert call_reward(lambda completions: [len(c.text) for c in completions], [GOOD]) == [5.0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [np.ones(1)] * 2,
+        [torch.ones(1)] * 2,
+        (1.0 for _ in range(2)),
+        [Fraction(1), Decimal(1)],
+        np.ones(2),
+        [np.int8(1), True],
+    ],
+    ids=str,
+)
+def test_whatever_holds_one_number_is_one(answer):
+    assert call_reward(lambda completions: answer, [GOOD, GOOD]) == [1.0, 1.0]

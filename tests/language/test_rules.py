@@ -1,5 +1,6 @@
 """The checkers: what passes, what does not, and what they refuse to be built from."""
 
+import itertools
 import unicodedata
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from policy_gradients.language.rules import (
     AllOf,
     DigitSum,
+    ExactGraphemes,
     ExactLength,
     ExactTokens,
     LastNumberIsPrime,
@@ -224,6 +226,9 @@ def test_parse_rule_allows_spaces_around_the_joiner():
         ("digits%0=0", "at least 1, got 0"),
         ("digits%3=3", r"residue must lie in \[0, 3\), got 3"),
         ("+cat,-Cat", "both required and forbidden"),
+        ("length=" + "9" * 5001, "length: a number of 5001 digits; 18 are the most"),
+        ("graphemes=-" + "9" * 19, "graphemes: a number of 19 digits"),
+        ("digits%3=" + "9" * 5001, "digits: a number of 5001 digits"),
     ],
 )
 def test_parse_rule_says_what_is_wrong(spec, message):
@@ -238,6 +243,11 @@ def test_parse_rule_says_what_is_wrong(spec, message):
         (lambda: ExactLength(64.0), "whole number"),
         (lambda: ExactLength(True), "whole number"),
         (lambda: ExactLength(64, -1), "tolerance must not be negative, got -1"),
+        (lambda: ExactLength(4, float("nan")), "ExactLength: tolerance must be a whole number, got nan"),
+        (lambda: ExactLength(4, 0.5), "ExactLength: tolerance must be a whole number, got 0.5"),
+        (lambda: ExactGraphemes(4, 0.5), "ExactGraphemes: tolerance must be a whole number"),
+        (lambda: ExactGraphemes(4, True), "ExactGraphemes: tolerance must be a whole number"),
+        (lambda: DigitSum(3, 0.5), "DigitSum: residue must be a whole number, got 0.5"),
         (lambda: DigitSum(0), "DigitSum: divisor must be a whole number of at least 1, got 0"),
         (lambda: DigitSum(3, 3), r"residue must lie in \[0, 3\), got 3"),
         (lambda: DigitSum(3, -1), "residue must lie in"),
@@ -247,6 +257,8 @@ def test_parse_rule_says_what_is_wrong(spec, message):
         (lambda: Words(required=("New York",)), "'New York' is not one word"),
         (lambda: Words(forbidden=("don't",)), "is not one word"),
         (lambda: Words(required=("",)), "'' is not one word"),
+        (lambda: Words(required=("\u200d",)), "is not one word"),  # nothing of it is seen
+        (lambda: Words(("cat",), ("c\u200dat",)), "both required and forbidden"),
         (lambda: AllOf(()), "at least one rule"),
     ],
 )
@@ -312,3 +324,107 @@ def test_a_rule_that_remembers_more_has_no_states(rule):
 def test_rules_with_states_are_accepted():
     for rule in STATEFUL:
         require_states(rule)
+
+
+INVISIBLE = ["\u2060", "\u00ad", "\u202c", "\u200b", "\u200c", "\u200d", "\u200e", "\ufeff", "\ufe0f", "\U000e0061"]
+
+
+@pytest.mark.parametrize("mark", INVISIBLE, ids=ascii)
+@pytest.mark.parametrize("text", ["a foo{} b", "a {}foo b", "a f{}oo b", "{}foo", "foo{}{}", "f{}{}oo"])
+def test_what_nobody_sees_neither_hides_a_word_nor_takes_it_away(text, mark):
+    written = text.replace("{}", mark)
+    assert not Words(forbidden=("foo",)).check(written)
+    assert Words(required=("foo",)).check(written)
+
+
+def test_an_accent_behind_an_invisible_mark_is_on_its_letter():
+    assert Words(required=("café",)).check("a cafe\u2060\u0301.") and Words(forbidden=("cafe",)).check(
+        "cafe\u034f\u0301"
+    )
+
+
+@pytest.mark.parametrize("word", ["नमस्ते", "می\u200cخواهم", "کتاب\u200cها", "ශ්\u200dරී", "क्\u200cष", "שָׁלוֹם", "สวัสดี"])
+def test_words_with_joiners_and_marks_are_found(word):
+    assert Words(required=(word,)).check(f"« {word} »") and not Words(forbidden=(word,)).check(word)
+    assert Words(required=(word,)).check(f"\u200c{word}\u200d\u200c"), "a joiner at its edge is not part of it"
+
+
+def test_a_joiner_makes_another_word_only_where_it_shows():
+    joined, parted = "میخواهم", "می\u200cخواهم"
+    assert not Words(required=(joined,)).check(parted) and not Words(required=(parted,)).check(joined)
+    assert Words(required=(parted,)).check("می\u200c\u200cخواهم"), "one more changes nothing"
+    assert Words(required=(joined,)).check("می\u200dخواهم"), "these letters are joined anyhow"
+    assert Words(required=("کارها",)).check("کار\u200cها"), "these are not joined in any case"
+    assert not Words(required=("क्ष",)).check("क्\u200cष")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("length=3&length=4", "length=3 and length=4: no text has both lengths"),
+        ("length=3&digits%3=0&length=4", "no text has both lengths"),
+        ("graphemes=3&graphemes=2", "graphemes=2 and graphemes=3: no text has both lengths"),
+        ("graphemes=3&length=2", "graphemes=3 and length=2: no text has more characters than code points"),
+        ("+a&-a", "'a'.* both required and forbidden"),
+        ("+a&length=9&-b,-A", "'a'.* both required and forbidden"),
+        ("digits%3=0&digits%3=1", "digits%3=0 and digits%3=1: no sum of digits leaves both"),
+        ("digits%9=1&digits%3=0", "digits%9=1 and digits%3=0: no sum"),
+        ("digits%4=1&digits%7=3&digits%6=4", "digits%4=1 and digits%6=4: no sum"),
+        ("length=1&+ab", "length=1 is too short: its words take at least 2 characters"),
+        ("length=6&+abc,+xyz", "length=6 is too short: its words take at least 7 characters"),
+        ("length=6&+abc&+xyz", "take at least 7"),
+        ("graphemes=5&+abc&+xyz", "graphemes=5 is too short: its words take at least 6 characters"),
+        ("length=2&+café", "take at least 3"),
+        ("length=2&digits%20=19", "length=2 is too short: its digits take at least 3 characters"),
+        ("length=2&digits%4=3&digits%5=4", "length=2 is too short: its digits take at least 3"),  # 19 modulo 20
+        (
+            "last-number-prime&length=1&digits%7=1",
+            "length=1 is too short for a prime as the last number and digits%7=1",
+        ),
+        ("last-number-prime&length=2&digits%30=18", "too short for a prime"),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(spec, said):
+    with pytest.raises(ValueError, match=said):
+        parse_rule(spec)
+
+
+def test_parts_of_parts_and_widened_lengths_are_compared():
+    with pytest.raises(ValueError, match="both lengths"):
+        AllOf((AllOf((ExactLength(3), DigitSum())), ExactLength(5, tolerance=1)))
+    assert AllOf((ExactLength(3), ExactLength(5, tolerance=2))).check("abc")
+    assert AllOf((Words(required=("abc",)), ExactLength(2, tolerance=1))).check("abc")
+
+
+SHORT_TEXTS = ["".join(each) for n in range(1, 4) for each in itertools.product("aBs135 ßﬃé\u0301\u200b", repeat=n)]
+PARTS = [
+    "length=1", "length=2", "length=3", "graphemes=1", "graphemes=2", "graphemes=3", "digits%3=0", "digits%3=1",
+    "digits%6=4", "digits%20=9", "digits%20=10", "digits%13=7", "last-number-prime", "+a", "+ab", "+ss", "+ffi,+a",
+    "+é", "-a", "+b,-ss", "+ssss",
+]  # fmt: skip
+
+
+def test_no_rule_that_a_short_text_satisfies_is_refused():
+    """All pairs and threes of parts, against all texts of up to three characters."""
+    holds = {part: {text for text in SHORT_TEXTS if parse_rule(part).check(text)} for part in PARTS}
+    refused = 0
+    for parts in (each for n in (2, 3) for each in itertools.combinations(PARTS, n)):
+        try:
+            parse_rule("&".join(parts))
+        except ValueError as error:
+            refused += 1
+            assert not set.intersection(*(holds[part] for part in parts)), f"{parts}: {error}"
+    assert refused > 300
+
+
+def test_no_code_point_is_folded_to_more_ascii_than_the_ligatures_that_are_counted():
+    for number in range(0x110000):
+        letter = chr(number)
+        if not letter.isascii() and (len(run := [c for c in letter.casefold() if c.isascii()])) > 1:
+            assert "".join(run) in {"ffi", "ffl", "ss", "ff", "fi", "fl", "st"}
+            assert AllOf((ExactLength(1), Words(required=("".join(run),)))).check(letter)
+
+
+def test_a_rule_of_too_many_states_for_a_float_is_refused():
+    with pytest.raises(ValueError, match=r"has 1e\+300 states"):
+        require_states(AllOf((DigitSum(9999),) * 80))

@@ -8,7 +8,7 @@ import torch
 
 from policy_gradients.language.rewards import Completion, RewardError
 from policy_gradients.language.rules import parse_rule
-from policy_gradients.language.tasks import CheckerTask, RewardTask, TaskPrompts, chat_ids
+from policy_gradients.language.tasks import CheckerTask, RewardTask, TaskPrompts, as_rows, chat_ids
 
 ROWS = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(60)]
 SAID = [Completion("it is 1", True), Completion("7", False)]
@@ -127,6 +127,24 @@ def test_a_reward_that_fails_is_named_with_its_line():
         ({"heldout": ROWS[5:7]}, "2 of 2 held-out rows are training rows"),
         ({"reward": []}, "0 reward functions"),
         ({"weights": [1.0, 2.0]}, "1 reward functions and 2 weights"),
+        ({"weights": [math.nan]}, "a weight must be a finite number; this is nan"),
+        ({"weights": [10**400]}, "a weight must be a finite number"),
+        ({"weights": ["1"]}, "a weight must be a finite number; this is 1"),
+        ({"pass_at": math.nan}, "pass_at must be a finite number; this is nan"),
+        ({"pass_at": None}, "pass_at must be a finite number; this is None"),
+        ({"reward": [right, 2]}, "a reward must be a function; this is int: '2'"),
+        ({"reward": None}, "a reward must be a function; this is NoneType"),
+        ({"rows": [{0: "a"}]}, "names of columns must be text; 0 is int"),
+        ({"instruction": "{question:{zz}}"}, "names {zz}, and the columns are"),
+        ({"instruction": "{question:{answer:{answer}}}"}, "is no template"),
+        ({"instruction": "{question:d}"}, "'{question:d}' cannot write the column 'question' .*format code 'd'"),
+        ({"instruction": "{question!x}"}, "cannot write the column 'question' as it asks to"),
+        ({"rows": [{**row, "finished": 1} for row in ROWS]}, "the dataset has a column 'finished', and rewards get"),
+        ({"rows": [{**row, "prompts": 1} for row in ROWS]}, "the dataset has a column 'prompts'"),
+        (
+            {"heldout": [{"question": "x", "completions": "y"}]},
+            "the held-out dataset has a column 'completions'",
+        ),
     ],
     ids=str,
 )
@@ -174,3 +192,77 @@ def test_the_checker_is_one_task():
     task = CheckerTask(parse_rule("digits%3=0"), [{"excerpt": "a"}], [{"excerpt": "b"}])
     assert task.judge([{}] * 2, [Completion("a 9", True), Completion("9", False)]) == ([1.0, 0.0], [1.0, 0.0])
     assert task.marked({}, Completion("9", True))["passed"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_row_may_lack_a_column_wherever_it_stands(turned):
+    rows = [{"q": "a"}, {"q": "b", "answer": "x"}]
+    rows = rows[::-1] if turned else rows
+
+    def f(completions, answer=None, **_):
+        return [float(a == "x") for a in answer or [None] * len(completions)]
+
+    task = RewardTask(rows, "{q}", f, heldout=[{"q": "c"}])
+    expected = [float("answer" in row) for row in rows]
+    assert task.judge(rows, SAID)[0] == expected
+    assert task.judge([task.rows[0], task.rows[1]], SAID)[0] == expected
+    assert {row["q"]: row["answer"] for row in task.rows} == {"a": None, "b": "x"}
+
+
+def test_a_perfect_completion_passes_whatever_its_weights():
+    ones = [lambda completions, **_: [1, 1]] * 3
+    earned, strict = make(ones, weights=[0.7, 0.2, 0.1]).judge(ROWS[:2], SAID)
+    assert earned == [1.0, 1.0] and strict == [1.0, 1.0]
+    thirds = make(ones, weights=[1 / 3] * 3, pass_at=1 + 1e-12)
+    assert thirds.judge(ROWS[:2], SAID)[1] == [1.0, 1.0]
+    assert make(ones, weights=[0.7, 0.2, 0.1], pass_at=1 + 1e-6).judge(ROWS[:2], SAID)[1] == [0.0, 0.0]
+    assert make(lambda c: [-1e6, -1e6 - 1], pass_at=-1e6).judge(ROWS[:2], SAID)[1] == [1.0, 0.0]
+    for huge in ([1e308, 1e308], [10.0, -10.0]):
+        with pytest.raises(RewardError, match="is no finite number"):
+            make([lambda completions, **_: [1e308, 1e308]] * 2, weights=huge).judge(ROWS[:2], SAID)
+
+
+@pytest.mark.parametrize(
+    ("row", "instruction", "expected"),
+    [
+        ({"a": "hello", "a[0]": "first"}, "{a[0]}", "first"),
+        ({"a": "hello", "a.upper": "dotted"}, "{a.upper}", "dotted"),
+        ({"a.b": "alone"}, "{a.b}", "alone"),
+        ({"0": "zero", "1": "one"}, "{1} {0}", "one zero"),
+        ({"two words": "yes"}, "{two words}", "yes"),
+        ({"a": 5, "width": 4}, "{a:>{width}}|{{a}}", "   5|{a}"),
+        ({"a": "x"}, "{a!r}", "'x'"),
+    ],
+    ids=str,
+)
+def test_braces_hold_the_exact_name_of_a_column(row, instruction, expected):
+    task = RewardTask([row], instruction, right, heldout=[dict.fromkeys(row, 9)])
+    assert task.text(row) == expected
+
+
+def test_a_later_row_that_a_format_does_not_suit_is_named():
+    task = RewardTask([{"n": 1}, {"n": "one"}], "{n:d}", right, heldout=[{"n": 2}])
+    with pytest.raises(ValueError, match=r"the template '\{n:d\}' cannot write the column 'n'"):
+        task.text(task.rows[1])
+    with pytest.raises(ValueError, match=r"names \{n\}, which this row lacks"):
+        task.text({"m": 1})
+
+
+def test_a_prompt_column_is_withheld_and_the_message_says_so():
+    def wants(completions, prompt):
+        return [1.0] * len(completions)
+
+    rows = [{"prompt": row["question"]} for row in ROWS]
+    with pytest.raises(RewardError, match="wants 'prompt', which is not given as a column; what was asked is in 'pro"):
+        RewardTask(rows, None, wants).judge(rows[:2], SAID)
+
+
+def test_rows_of_a_list_are_read_by_index_and_by_slice():
+    rows = as_rows([{"a": 1}, {"b": 2}, {"a": 3, "b": 4}])
+    assert rows.columns == ["a", "b"]
+    assert rows[1] == {"a": None, "b": 2}
+    assert rows[1:] == {"a": [None, 3], "b": [2, 4]}
+
+
+def test_rates_of_no_completions_are_not_a_number():
+    assert math.isnan(make().rates([])["finished_rate"])

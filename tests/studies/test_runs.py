@@ -161,3 +161,22 @@ def test_a_folder_that_is_no_seed_is_refused(made, name):
 def test_seeds_come_in_the_order_of_numbers(tmp_path, write_runs):
     write_runs(STUDY, tmp_path, {("with", seed): [0.1, 0.2] for seed in (10, 2, 1)})
     assert list(read_runs(STUDY, tmp_path)["with"]) == [1, 2, 10]
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_to_be_one_before_anything_is_done(tmp_path):
+    file, seen = tmp_path / "runs", []
+    file.write_text("mine")
+    for refused in (
+        lambda: run_study(STUDY, file, on_run=lambda *counts: seen.append(counts)),
+        lambda: read_runs(STUDY, file),
+    ):
+        with pytest.raises(ValueError, match="runs is a file; runs are kept in a folder"):
+            refused()
+    assert not seen and file.read_text() == "mine"
+
+
+def test_an_arm_that_cannot_be_a_folder_is_refused_before_there_are_others(tmp_path):
+    other = Study(**{**vars(STUDY), "arms": {**ARMS, "x" * 300: {"max_steps": 3}}})
+    with pytest.raises(ValueError, match="cannot be one: it has more than 255 bytes"):
+        run_study(other, tmp_path / "study")
+    assert not (tmp_path / "study").exists()

@@ -99,6 +99,13 @@ def test_every_metric_is_described_and_has_a_direction():
         ({"num_prompts": "many"}, "num_prompts must be a whole number of at least 1, got 'many'"),
         ({"skip_prompts": -1}, "skip_prompts must be a whole number of at least 0"),
         ({"perplexity_texts": True}, "perplexity_texts must be a whole number"),
+        ({"hypotheses": [{**GOOD["hypotheses"][0], "smallest": True}]}, "smallest must be above 0"),
+        ({"arms": {"without": {}, "with": {}}}, "the arms without and with differ in nothing"),
+        ({"arms": {"without": {}, "with": {"entropy_weight": 0}}}, "the arms without and with differ in nothing"),
+        (
+            {"arms": {"a": {"max_steps": 3}, "with": {}, "without": {"max_steps": 3}}},
+            "the arms a and without differ in",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_when_it_is_read(tmp_path, changes, said):
@@ -150,3 +157,94 @@ def test_numbers_may_be_written_with_an_exponent(tmp_path):
     study = load_study(str(path))
     assert [study.config(arm, 0).learning_rate for arm in "ab"] == [1e-4, 2e-4]
     assert study.hypotheses[0].smallest == 1
+
+
+HEAD = "question: q\ndecision: d\npreset: tiny-grpo\nhypotheses: [{arm: a, against: b, metric: kl, smallest: 1}]\n"
+
+
+def written(tmp_path, text):
+    """The study of a file that says so after `HEAD`."""
+    (tmp_path / "own.yaml").write_text(HEAD + text, encoding="utf-8")
+    return load_study(str(tmp_path / "own.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("arms: {a: {}, b: {kl_weight: .1}, a: {kl_weight: .2}}", "a"),
+        ("arms: {a: {}, b: {kl_weight: .1, kl_weight: .5}}", "kl_weight"),
+        ("num_prompts: 5\nnum_prompts: 6\narms: {a: {}, b: {kl_weight: .1}}", "num_prompts"),
+        ('arms: {a: {}, "a": {kl_weight: .1}, b: {}}', "a"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, key):
+    with pytest.raises(ValueError, match=rf"own\.yaml is no YAML: the key '{key}' is there twice .*line [5-7]"):
+        written(tmp_path, text)
+
+
+def test_a_table_may_still_take_over_another(tmp_path):
+    study = written(tmp_path, "arms: {a: &a {kl_weight: .1, max_steps: 3}, b: {<<: *a, kl_weight: .2}}")
+    assert study.arms["b"] == {"kl_weight": 0.2, "max_steps": 3}
+
+
+@pytest.mark.parametrize("number", ["010", "1:30", "0x10", "0b11", "1_0", "+07", "1:30.5", "0o7"])
+def test_other_spellings_of_numbers_are_text(tmp_path, number):
+    with pytest.raises(ValueError, match=r"the arm b: max_steps must be a whole number, got '"):
+        written(tmp_path, f"arms: {{a: {{}}, b: {{max_steps: {number}}}}}")
+    with pytest.raises(ValueError, match="num_prompts must be a whole number of at least 1, got '"):
+        written(tmp_path, f"num_prompts: {number}\narms: {{a: {{}}, b: {{max_steps: 3}}}}")
+
+
+def test_numbers_are_those_that_they_look_like(tmp_path):
+    study = written(tmp_path, "seeds: 010\narms: {a: {kl_weight: .5}, b: {kl_weight: 1.5e-1, max_steps: +7}}")
+    assert study.seeds == (10,) and study.arms == {"a": {"kl_weight": 0.5}, "b": {"kl_weight": 0.15, "max_steps": 7}}
+
+
+def test_an_arm_that_sets_what_the_preset_has_is_no_other(tmp_path):
+    with pytest.raises(ValueError, match="the arms a and b differ in nothing"):
+        written(tmp_path, "arms: {a: {}, b: {kl_weight: 0.08}}")
+    assert list(written(tmp_path, "arms: {a: {}, b: {kl_weight: 0.09}}").arms) == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["2020-99-99", "!!bool x", "!!timestamp x", "!!int ''", "9" * 5000])
+def test_a_value_that_its_tag_does_not_fit_is_one_line(tmp_path, text):
+    with pytest.raises(ValueError, match=r"own\.yaml is no YAML: ") as error:
+        written(tmp_path, f"seeds: {text}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\0b", "a control character"),
+        ("a\nb", "a control character"),
+        ("a\ud800", "half of a character"),
+        ("x" * 300, "more than 255 bytes"),
+        ("é" * 128, "more than 255 bytes"),
+        ("con", "for a device"),
+        ("LPT1.txt", "for a device"),
+        ("a ", "ends with a space or a dot"),
+        ("a.", "ends with a space or a dot"),
+        ("..", "ends with a space or a dot"),
+        ("", "no text"),
+        ("WITH", "beside the arm 'with'"),
+        ("mine.png", "beside the study's figure"),
+        ("Mine.PNG", "beside the study's figure"),
+    ],
+)
+def test_an_arm_whose_name_cannot_be_a_folders_is_refused(tmp_path, name, said):
+    with pytest.raises(ValueError, match="cannot be one") as error:
+        declared(tmp_path, arms={**GOOD["arms"], name: {"entropy_weight": 0.02}})
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_two_spellings_of_one_name_share_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="cannot be one beside the arm 'caf"):
+        declared(tmp_path, arms={**GOOD["arms"], "café": {"max_steps": 3}, "cafe\u0301": {"max_steps": 4}})
+
+
+@pytest.mark.parametrize("name", ["REINFORCE++", "16 x 2", "con 1", "comma", ".5", "λ = 1", "x" * 255])
+def test_other_names_are_folders(tmp_path, name):
+    arms = {**GOOD["arms"], name: {"max_steps": 3}}
+    assert list(declared(tmp_path, arms=arms).arms) == list(arms)
+    (tmp_path / name).mkdir()

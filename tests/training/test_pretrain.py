@@ -26,3 +26,22 @@ def test_what_was_made_is_there_and_the_lock_is_gone(tmp_path, capsys, monkeypat
     names = {file.name for file in (tmp_path / "model").iterdir()}
     assert {"model.safetensors", "pretrain.json", "tokenizer.json"} <= names and LOCK not in names
     assert '"heldout_perplexity"' in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_there_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError):
+        pretrain(SMALL, tmp_path / "made", tmp_path / "nothing")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(tmp_path):
+    (tmp_path / "d.csv").write_text("mine")
+    with pytest.raises(ValueError, match=r"d\.csv is a file; the model is written to a folder"):
+        pretrain(SMALL, tmp_path / "d.csv")
+    assert (tmp_path / "d.csv").read_text() == "mine"
+
+
+def test_a_folder_in_use_is_refused_before_the_model_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load_model", None)
+    with FolderLock(tmp_path), pytest.raises(InUse):
+        pretrain(SMALL, tmp_path, tmp_path / "nothing")

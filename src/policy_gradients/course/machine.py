@@ -19,14 +19,12 @@ def suggested_preset() -> str:
         print(
             f"{torch.cuda.get_device_name()}: the tier `smollm2`, not measured on a GPU. On one CPU core this notebook"
         )
-        print("took 7 minutes with it. `tiny` takes 2 on two cores, and its numbers are those of the text.")
+        print("took 7 to 12 minutes. `tiny` takes 2 to 5 on two cores, and its numbers are those of the text.")
         return "smollm2"
     print(
-        f"{os.cpu_count()} CPU cores, no GPU: the tier `tiny`. On two cores this notebook takes about 2 minutes, and a"
+        f"{os.cpu_count()} CPU cores, no GPU: the tier `tiny`. On two cores this notebook takes 2 to 5 minutes, and a"
     )
-    print(
-        "full run 4. `smollm2` works here as well: on one core this notebook took 7 minutes, and a full run 12 to 13."
-    )
+    print("full run about 10. `smollm2` works here as well: on one core this notebook took 7 to 12, and a full run 17.")
     return "tiny"
 
 

@@ -703,6 +703,15 @@ ASKED = {
             "neither",
         ),
     ),
+    "08: what to divide by": Asked(
+        "Which of them learns faster than RLOO (leave-one-out, no scale), significantly after the correction?",
+        options=(
+            "GRPO",
+            "MaxRL",
+            "REINFORCE++",
+            "none of them",
+        ),
+    ),
     # 09
     "09: a clever schedule": Asked(
         "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. "
@@ -735,14 +744,14 @@ ASKED = {
     ),
     "09: two documents": Asked(
         "A retriever learns from its two likeliest documents, both read at every step, without any sampling. The one "
-        "that helps (85 %) stands last of six. Where does the pass rate end?",
+        "that helps (85 %) stands last of six. Where is the pass rate after 1000 steps?",
         "about 30 %",
         options=(
             "about 15 %",
             "about 30 %",
             "about 85 %",
         ),
-        because="It finds the best document that it ever reads: the third moves up when one of the two is pushed down.",
+        because="The third moves up when one of the two is pushed down; the last one has not been read by then.",
     ),
     "09: enough preferences": Asked(
         "300 noisy preferences make a proxy, and a policy climbs it; at first the gold rises with it. Then the reward "

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from policy_gradients.estimators.baselines import leave_one_out
-from policy_gradients.estimators.checks import check_not_negative, check_same_shape, check_tensor, check_whole, finite
+from policy_gradients.estimators.checks import (
+    check_not_negative,
+    check_same_shape,
+    check_tensor,
+    check_whole,
+    finite,
+    wide,
+)
 
 Baseline = Literal["none", "mean", "leave_one_out", "batch_mean"]
 Scale = Literal["none", "std", "batch_std", "batch_reward_std", "mean"]
@@ -46,13 +53,14 @@ def group_advantages(
 
     Raises:
         ValueError: wrong shape, too few completions to compare, non-finite rewards, unknown choice, epsilon negative,
-            correction not below n, negative rewards with scale ``mean``, nothing to divide by (no spread, no epsilon).
+            correction not below n, negative rewards with scale ``mean``, nothing to divide by (no spread, no epsilon),
+            rewards so large that their differences overflow.
     """
     rewards = _checked(rewards, 2, "(prompts, G)", baseline, scale, epsilon)
     if rewards.shape[1] < 2 and (baseline in ("mean", "leave_one_out") or scale == "std"):
         raise ValueError(f"rewards: a group needs at least 2 completions, got shape {tuple(rewards.shape)}")
-    wide = _wide(rewards)
-    return _scaled(_centred(wide, baseline), wide, scale, epsilon, correction).to(rewards.dtype)
+    values = wide(rewards)
+    return _narrow(_scaled(_centred(values, baseline), values, scale, epsilon, correction), rewards)
 
 
 def group_advantages_by_id(
@@ -93,10 +101,10 @@ def group_advantages_by_id(
             result[own] = function(*(column[own].unsqueeze(0) for column in columns))[0]
         return result
 
-    wide = _wide(rewards)
-    centred = each(lambda r: _centred(r, baseline), baseline == "batch_mean", wide)
+    own = wide(rewards)
+    centred = each(lambda r: _centred(r, baseline), baseline == "batch_mean", own)
     of_batch = scale.startswith("batch")
-    return each(lambda a, r: _scaled(a, r, scale, epsilon, correction), of_batch, centred, wide).to(rewards.dtype)
+    return _narrow(each(lambda a, r: _scaled(a, r, scale, epsilon, correction), of_batch, centred, own), rewards)
 
 
 def _checked(rewards: Tensor, dims: int, shape: str, baseline: str, scale: str, epsilon: float) -> Tensor:
@@ -150,8 +158,12 @@ def _equal(rewards: Tensor) -> Tensor:
     return (rewards == rewards[:, :1]).all(dim=1, keepdim=True)
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def _narrow(advantages: Tensor, rewards: Tensor) -> Tensor:
+    """In the dtype of the rewards; refused where sums or differences of them overflow."""
+    if not (advantages := advantages.to(rewards.dtype)).isfinite().all():
+        largest = rewards.abs().max().item()
+        raise ValueError(f"rewards {tuple(rewards.shape)} up to {largest:.3g} overflow {rewards.dtype}: divide them")
+    return advantages
 
 
 def zero_variance_share(rewards: Tensor) -> Tensor:

@@ -17,10 +17,13 @@ from policy_gradients.estimators.checks import (
     finite,
     floating,
     full_mask,
+    half_in_float32,
     on_steps,
+    wide,
 )
 
 
+@half_in_float32
 def leave_one_out(values: Tensor, dim: int = -1) -> Tensor:
     """The mean of the *others* along `dim`, shape kept: unbiased, because no sample sees itself (Kool et al. 2019).
 
@@ -68,11 +71,11 @@ def mean_of_peers(values: Tensor, peers: Tensor) -> Tensor:
             f"peers must be truth values of shape ({n}, {n}), or with the leading dimensions of values "
             f"{tuple(values.shape)}; got {peers.dtype}, {tuple(peers.shape)}"
         )
-    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
-    weights = (peers & ~torch.eye(n, dtype=torch.bool, device=peers.device)).to(wide.dtype)
+    own = wide(values.detach())
+    weights = (peers & ~torch.eye(n, dtype=torch.bool, device=peers.device)).to(own.dtype)
     count = weights.sum(-1)
-    mean = (weights @ wide.unsqueeze(-1)).squeeze(-1) / count.clamp(min=1)
-    return torch.where(count > 0, mean, leave_one_out(wide)).to(values.dtype)
+    mean = (weights @ own.unsqueeze(-1)).squeeze(-1) / count.clamp(min=1)
+    return torch.where(count > 0, mean, leave_one_out(own)).to(values.dtype)
 
 
 def running_mean(baseline: Tensor | float, rewards: Tensor, rate: float = 0.1) -> Tensor:
@@ -84,22 +87,25 @@ def running_mean(baseline: Tensor | float, rewards: Tensor, rate: float = 0.1) -
         baseline: (...), the one so far; rewards: (..., episodes); rate: in [0, 1].
 
     Returns:
-        (...), no gradient.
+        (...), no gradient, float32 or wider.
 
     Raises:
         ValueError: empty or non-finite rewards, rate outside [0, 1], a baseline that is neither one number nor one for
             each row of rewards, or not finite.
     """
-    rewards = finite("rewards", rewards, 1)
+    rewards = wide(finite("rewards", rewards, 1))
     check_unit_interval("rate", rate)
     if not isinstance(baseline, (Tensor, int, float)):
         raise ValueError(f"baseline must be a number or a tensor, got {type(baseline).__name__}")
-    baseline = finite("baseline", torch.as_tensor(baseline))
+    if not isinstance(baseline, Tensor):
+        baseline = torch.tensor(baseline, dtype=rewards.dtype)
+    baseline = finite("baseline", baseline)
     if baseline.dim() and baseline.shape != rewards.shape[:-1]:
         raise ValueError(f"baseline {tuple(baseline.shape)} does not match rewards {tuple(rewards.shape)}")
     return (baseline + rate * (rewards.mean(-1) - baseline)).detach()
 
 
+@half_in_float32
 def optimal_baseline(scores: Tensor, returns: Tensor, probabilities: Tensor | None = None) -> Tensor:
     """b_k = E[ψ_k² R] / E[ψ_k²], one for each parameter k: of all constants, the one with the least variance.
 
@@ -130,6 +136,7 @@ def optimal_baseline(scores: Tensor, returns: Tensor, probabilities: Tensor | No
     return torch.where(weight > 0, (squares * returns.unsqueeze(-1)).sum(-2) / weight.where(weight > 0, 1.0), 0.0)
 
 
+@half_in_float32
 def value_loss(values: Tensor, returns: Tensor, mask: Tensor | None = None) -> Tensor:
     """½ E[(V(s_t) - G_t)²] over real steps, scalar: what a learned baseline minimises; no gradient through `returns`.
 

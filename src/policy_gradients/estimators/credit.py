@@ -10,6 +10,7 @@ from policy_gradients.estimators.checks import (
     floating,
     full_mask,
     on_steps,
+    wide,
 )
 from policy_gradients.estimators.returns import discounts, td_errors
 
@@ -59,18 +60,25 @@ def redistribute(returns: Tensor, shares: Tensor, gamma: float = 1.0, mask: Tens
 
     Raises:
         ValueError: shapes that do not match, returns or shares that are not finite, negative or all-zero shares, γ
-            outside (0, 1], an episode without steps, a mask of other numbers than 0 and 1.
+            outside (0, 1], an episode without steps, a mask of other numbers than 0 and 1; a γ^t that underflows on a
+            step, or a reward that overflows.
     """
     returns, shares = finite("returns", returns), floating("shares", shares, 1)
+    dtype = torch.promote_types(returns.dtype, shares.dtype)
     check_unit_interval("gamma", gamma)
     if returns.shape != shares.shape[:-1] or gamma == 0:
         raise ValueError(f"returns {tuple(returns.shape)} and shares {tuple(shares.shape)} do not match, or {gamma=}")
-    shares = on_steps("shares", shares, full_mask(mask, "shares", shares))
+    returns, shares = wide(returns), wide(shares)
+    mask = full_mask(mask, "shares", shares)
+    shares = on_steps("shares", shares, mask)
     total = shares.sum(-1, keepdim=True)
     if (shares < 0).any() or (total == 0).any():
         raise ValueError(f"shares {tuple(shares.shape)} must not be negative, nor all zero")
-    weight = discounts(shares.shape[-1], gamma).to(shares)
-    return returns.unsqueeze(-1) * (shares / total) / weight
+    weight = torch.where(mask > 0, discounts(shares.shape[-1], gamma).to(shares), 1.0)
+    rewards = (returns.unsqueeze(-1) * (shares / total) / weight).to(dtype)
+    if (weight < torch.finfo(weight.dtype).tiny).any() or not rewards.isfinite().all():
+        raise ValueError(f"{gamma=} is too small for shares {tuple(shares.shape)}: R / gamma**t overflows {dtype}")
+    return rewards
 
 
 def with_terminal_reward(returns: Tensor, mask: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ variance grows as β → 1, and 1/(1 - β) has to be about the mixing time of th
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_unit_interval, finite
+from policy_gradients.estimators.checks import check_unit_interval, finite, half_in_float32
 
 
+@half_in_float32
 def eligibility_traces(scores: Tensor, beta: float) -> Tensor:
     """z_t = β z_{t-1} + ∇log π(a_t|s_t), starting from zero.
 
@@ -35,6 +36,7 @@ def eligibility_traces(scores: Tensor, beta: float) -> Tensor:
     return torch.stack(traces, dim=-2)
 
 
+@half_in_float32
 def gpomdp(scores: Tensor, rewards: Tensor, beta: float) -> Tensor:
     """Δ = (1/T) Σ_t r_t z_t, where r_t is the reward that follows the action at t.
 

@@ -7,6 +7,7 @@ with the length of the episode and with the distance between the policies, which
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from policy_gradients.estimators.checks import (
@@ -14,6 +15,7 @@ from policy_gradients.estimators.checks import (
     check_same_shape,
     finite,
     full_mask,
+    half_in_float32,
     log_chances,
     on_steps,
 )
@@ -21,6 +23,7 @@ from policy_gradients.estimators.checks import (
 Scope = Literal["trajectory", "prefix", "step"]
 
 
+@half_in_float32
 def importance_weights(
     log_probs: Tensor,
     old_log_probs: Tensor,
@@ -59,19 +62,24 @@ def importance_weights(
     old_log_probs = on_steps("old_log_probs", old_log_probs, mask)
     log_ratios = (log_probs - old_log_probs.detach()) * mask
     if per == "trajectory":
-        weights = log_ratios.sum(-1).exp()
+        log_weights = log_ratios.sum(-1)
     elif per == "prefix":
-        weights = log_ratios.cumsum(-1).exp() * mask
+        log_weights = log_ratios.cumsum(-1)
     elif per == "step":
-        weights = log_ratios.exp() * mask
+        log_weights = log_ratios
     else:
         raise ValueError(f"per must be 'trajectory', 'prefix' or 'step', got {per!r}")
+    if per != "trajectory":
+        log_weights = log_weights.masked_fill(mask == 0, -torch.inf)  # before exp: inf · 0 is NaN
     if clip is None:
-        return weights
+        return log_weights.exp()
     check_positive("clip", clip)
-    return weights.clamp(max=clip)
+    # filled before exp: the clip leaves no gradient there, and 0 · inf would be NaN
+    overflow = log_weights.exp().isposinf()
+    return log_weights.masked_fill(overflow, 0.0).exp().masked_fill(overflow, torch.inf).clamp(max=clip)
 
 
+@half_in_float32
 def self_normalized(weights: Tensor) -> Tensor:
     """w_i / Σ_j w_j · n, along the last dimension: mean 1. Weighted importance sampling: biased by O(1/n), bounded.
 
@@ -82,11 +90,14 @@ def self_normalized(weights: Tensor) -> Tensor:
         ValueError: empty, non-finite or negative weights, or weights that are all zero.
     """
     weights = finite("weights", weights, 1)
-    if (weights < 0).any() or (weights.sum(-1) == 0).any():
+    largest = weights.detach().amax(-1, keepdim=True)
+    if (weights < 0).any() or (largest == 0).any():
         raise ValueError(f"weights {tuple(weights.shape)} must not be negative, nor all zero")
+    weights = weights / largest  # so that sums neither overflow nor vanish
     return weights / weights.mean(-1, keepdim=True)
 
 
+@half_in_float32
 def effective_sample_size(weights: Tensor) -> Tensor:
     """(Σ w)² / Σ w² (Kong 1992): n where all weights are equal, 1 where one outweighs all others; (..., n) → (...).
 

@@ -10,8 +10,10 @@ from policy_gradients.estimators.checks import (
     check_choices,
     check_same_shape,
     check_tensor,
+    finite,
     floating,
     log_distribution,
+    wide,
 )
 
 
@@ -42,7 +44,7 @@ def log_probs_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tens
         raise ValueError(f"logits {tuple(logits.shape)} must not hold NaN or +inf")
     if logits.isneginf().all(-1).any():
         raise ValueError(f"logits {tuple(logits.shape)}: every action is ruled out (-inf) in some state")
-    log_pi = torch.log_softmax(_wide(logits), dim=-1)
+    log_pi = torch.log_softmax(wide(logits), dim=-1)
     return log_pi.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1), entropy(log_pi)
 
 
@@ -69,7 +71,11 @@ def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
     """
     log_pi, log_ref = log_distribution("log_pi", log_pi), log_distribution("log_ref", log_ref)
     check_same_shape("log_ref", log_ref, "log_pi", log_pi)
-    return (log_pi.exp() * (log_pi - log_ref).masked_fill(log_pi.isneginf(), 0.0)).sum(dim=-1)
+    pi, ruled_out = log_pi.exp(), log_pi.isneginf()
+    # π so small that its exp is 0 is a chance all the same, and 0 · inf is NaN: what is infinite is said, not summed
+    infinite = (pi == 0) & ~ruled_out & log_ref.isneginf()
+    divergence = (pi * (log_pi - log_ref).masked_fill(ruled_out | infinite, 0.0)).sum(dim=-1)
+    return divergence.masked_fill(infinite.any(-1), math.inf)
 
 
 def expected_value(log_pi: Tensor, action_values: Tensor) -> Tensor:
@@ -106,9 +112,10 @@ def gaussian_log_probs_and_entropy(mean: Tensor, scale_tril: Tensor, actions: Te
         log densities and entropies in nats, each (...).
 
     Raises:
-        ValueError: shapes that do not match, a diagonal of L that is not positive.
+        ValueError: shapes that do not match, a mean or L that is empty or not finite, an L that is not lower
+            triangular, a diagonal of L that is not positive.
     """
-    mean, actions = floating("mean", mean, 1), floating("actions", actions)
+    mean, actions = finite("mean", mean, 1), floating("actions", actions)
     scale_tril = _factor("scale_tril", scale_tril)
     size = mean.shape[-1]
     if actions.shape != mean.shape or scale_tril.shape[-2:] != (size, size):
@@ -117,7 +124,7 @@ def gaussian_log_probs_and_entropy(mean: Tensor, scale_tril: Tensor, actions: Te
             "do not match"
         )
     check_broadcast(("mean", mean.shape[:-1]), ("scale_tril", scale_tril.shape[:-2]))
-    mean, scale_tril, actions = _wide(mean), _wide(scale_tril), _wide(actions)
+    mean, scale_tril, actions = wide(mean), wide(scale_tril), wide(actions)
     whitened = torch.linalg.solve_triangular(scale_tril, (actions - mean).unsqueeze(-1), upper=False).squeeze(-1)
     log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_probs = -0.5 * whitened.square().sum(-1) - log_det - 0.5 * size * math.log(2 * math.pi)
@@ -128,10 +135,10 @@ def gaussian_kl(mean: Tensor, scale_tril: Tensor, ref_mean: Tensor, ref_scale_tr
     """KL(N(μ, LLᵀ) ‖ N(μ_ref, L_ref L_refᵀ)) in nats, exact: (..., k) and (..., k, k), which broadcast → (...).
 
     Raises:
-        ValueError: sizes k that differ, leading dimensions that do not broadcast, a diagonal of L or L_ref that is not
-            positive.
+        ValueError: sizes k that differ, leading dimensions that do not broadcast, input that is empty or not finite, an
+            L or L_ref that is not lower triangular, or whose diagonal is not positive.
     """
-    mean, ref_mean = floating("mean", mean, 1), floating("ref_mean", ref_mean, 1)
+    mean, ref_mean = finite("mean", mean, 1), finite("ref_mean", ref_mean, 1)
     scale_tril, ref_scale_tril = _factor("scale_tril", scale_tril), _factor("ref_scale_tril", ref_scale_tril)
     named = {"ref_mean": ref_mean, "scale_tril": scale_tril, "ref_scale_tril": ref_scale_tril}
     for name, x in named.items():
@@ -139,7 +146,7 @@ def gaussian_kl(mean: Tensor, scale_tril: Tensor, ref_mean: Tensor, ref_scale_tr
             raise ValueError(f"{name} {tuple(x.shape)} and mean {tuple(mean.shape)} must have the same size k")
     batches = {name: x.shape[:-2] if "tril" in name else x.shape[:-1] for name, x in {"mean": mean, **named}.items()}
     check_broadcast(*batches.items())
-    mean, ref_mean, scale_tril, ref_scale_tril = map(_wide, (mean, ref_mean, scale_tril, ref_scale_tril))
+    mean, ref_mean, scale_tril, ref_scale_tril = map(wide, (mean, ref_mean, scale_tril, ref_scale_tril))
     shift = (ref_mean - mean).unsqueeze(-1)
     moved = torch.linalg.solve_triangular(ref_scale_tril, shift, upper=False).square().sum((-2, -1))
     spread = torch.linalg.solve_triangular(ref_scale_tril, scale_tril, upper=False).square().sum((-2, -1))
@@ -148,13 +155,11 @@ def gaussian_kl(mean: Tensor, scale_tril: Tensor, ref_mean: Tensor, ref_scale_tr
 
 
 def _factor(name: str, scale_tril: Tensor) -> Tensor:
-    scale_tril = floating(name, scale_tril, 2)
+    scale_tril = finite(name, scale_tril, 2)
     if scale_tril.shape[-1] != scale_tril.shape[-2]:
         raise ValueError(f"{name} {tuple(scale_tril.shape)} must be square: (..., k, k)")
     if not (scale_tril.diagonal(dim1=-2, dim2=-1) > 0).all():
         raise ValueError(f"{name} {tuple(scale_tril.shape)} must have a positive diagonal")
+    if scale_tril.triu(1).any():
+        raise ValueError(f"{name} {tuple(scale_tril.shape)} must be lower triangular, zero above the diagonal")
     return scale_tril
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

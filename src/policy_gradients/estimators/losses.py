@@ -13,7 +13,9 @@ from policy_gradients.estimators.checks import (
     check_tensor,
     check_whole,
     floating,
+    half_in_float32,
     log_chances,
+    wide,
 )
 
 Aggregation = Literal["token", "sequence", "constant"]
@@ -63,7 +65,11 @@ def clipped_loss(
     """
     log_probs, old_log_probs = _checked(log_probs, old_log_probs, clip_low, clip_high, dual_clip)
     advantages = _per_token(advantages, log_probs)
+    # a ρ that overflows is held, at the largest number, where the clip leaves no gradient: there 0 · inf would be NaN
+    held = (log_probs - old_log_probs).exp().isposinf() & (advantages >= (0 if dual_clip is None else -torch.inf))
+    log_probs = torch.where(held, log_probs.detach(), log_probs)
     ratio = torch.exp(log_probs - old_log_probs.detach())
+    ratio = ratio.masked_fill(held, torch.finfo(ratio.dtype).max)
     gain = torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
     if dual_clip is not None:
         gain = torch.where(advantages < 0, torch.maximum(gain, dual_clip * advantages), gain)
@@ -176,7 +182,7 @@ def token_weights(
             as in TRL.
 
     Returns:
-        (completions of this micro-batch, time), zero on padding.
+        (completions of this micro-batch, time), zero on padding, float32 or wider.
 
     Raises:
         ValueError: a completion without tokens, counts below 1 or below what the mask holds, unknown aggregation or
@@ -199,6 +205,7 @@ def token_weights(
     raise ValueError(f"aggregation must be 'token', 'sequence' or 'constant', got {aggregation!r}")
 
 
+@half_in_float32
 def aggregate(
     loss: Tensor,
     mask: Tensor,
@@ -208,7 +215,9 @@ def aggregate(
 ) -> Tensor:
     """Σ w · loss with the weights of `token_weights`, scalar, for a batch that is held whole.
 
-    What stands on padding does not count, NaN included, neither here nor in the gradient.
+    What stands on padding does not count, NaN included, neither here nor in the gradient by `loss`. Further back it
+    may: `clipped_loss`, `policy_gradient_loss` and `k3` turn the 0 that comes back into NaN where advantages or
+    log-probs on padding are NaN (0 · NaN), or differ by an infinity. Fill such padding before them.
 
     Args:
         loss, mask: shape (completions, time).
@@ -228,8 +237,8 @@ def aggregate(
 
 
 def _completions(mask: Tensor) -> Tensor:
-    """The mask as floats, (completions, time)."""
-    mask = floating("mask", mask)
+    """The mask as floats, (completions, time), in float32 or wider: bfloat16 counts to 256."""
+    mask = wide(floating("mask", mask))
     if mask.dim() != 2 or mask.numel() == 0:
         raise ValueError(f"mask must have shape (completions, time) and not be empty, got {tuple(mask.shape)}")
     return check_mask(mask, "mask", mask)

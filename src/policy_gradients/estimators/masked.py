@@ -3,9 +3,17 @@
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_mask, check_not_negative, check_tensor, floating, on_steps
+from policy_gradients.estimators.checks import (
+    check_mask,
+    check_not_negative,
+    check_tensor,
+    floating,
+    half_in_float32,
+    on_steps,
+)
 
 
+@half_in_float32
 def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Mean over the steps, (...) → scalar; along `dim` alone where it is given, which leaves the other dimensions.
 
@@ -17,6 +25,7 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     return _sum(values, dim).squeeze(dim) / count.squeeze(dim) if dim is not None else _sum(values, dim) / count
 
 
+@half_in_float32
 def masked_var(values: Tensor, mask: Tensor, dim: int | None = None, correction: int = 1) -> Tensor:
     """Variance over the steps: Σ (x - mean)² / (n - correction), shaped as `masked_mean`; 0 where all are equal.
 
@@ -29,6 +38,7 @@ def masked_var(values: Tensor, mask: Tensor, dim: int | None = None, correction:
     return variance if dim is None else variance.squeeze(dim)
 
 
+@half_in_float32
 def masked_whiten(values: Tensor, mask: Tensor, shift_mean: bool = True, epsilon: float = 1e-8) -> Tensor:
     """(x - mean) / √(variance + ε) over all steps, shape kept, zero on padding: PPO's whitened advantages.
 

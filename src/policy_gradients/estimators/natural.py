@@ -15,11 +15,14 @@ from policy_gradients.estimators.checks import (
     check_positive,
     check_same_shape,
     check_weights,
+    check_whole,
     finite,
     floating,
+    half_in_float32,
 )
 
 
+@half_in_float32
 def fisher_matrix(scores: Tensor, weights: Tensor | None = None) -> Tensor:
     """F = E[ψ ψᵀ], ψ = ∇log π(a|s), over sampled (or enumerated) states and actions of the policy itself.
 
@@ -40,6 +43,7 @@ def fisher_matrix(scores: Tensor, weights: Tensor | None = None) -> Tensor:
     return torch.einsum("...np,...nq->...pq", weighted, scores)
 
 
+@half_in_float32
 def fisher_vector_product(scores: Tensor, vector: Tensor, weights: Tensor | None = None) -> Tensor:
     """F v = E[ψ (ψᵀ v)] without ever forming F: (..., samples, parameters), (..., parameters) → (..., parameters).
 
@@ -50,7 +54,7 @@ def fisher_vector_product(scores: Tensor, vector: Tensor, weights: Tensor | None
     vector = finite("vector", vector, 1)
     if vector.shape != (*scores.shape[:-2], scores.shape[-1]):
         raise ValueError(f"vector {tuple(vector.shape)} does not match scores {tuple(scores.shape)}")
-    dtype = torch.promote_types(torch.promote_types(scores.dtype, weighted.dtype), vector.dtype)
+    dtype = torch.promote_types(scores.dtype, vector.dtype)
     scores, weighted, vector = scores.to(dtype), weighted.to(dtype), vector.to(dtype)
     along = torch.einsum("...np,...p->...n", scores, vector)
     return torch.einsum("...np,...n->...p", weighted, along)
@@ -71,19 +75,28 @@ def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> 
         damping: in the units of F, not negative.
 
     Raises:
-        ValueError: shapes that do not match, non-finite input, negative damping.
+        ValueError: shapes that do not match, non-finite input, negative damping, a fisher that is not symmetric, a
+            damping so small that it leaves no inverse.
     """
     gradient, fisher = finite("gradient", gradient, 1), finite("fisher", fisher, 2)
     size = gradient.shape[-1]
     if fisher.shape != (*gradient.shape, size):
         raise ValueError(f"fisher {tuple(fisher.shape)} does not match gradient {tuple(gradient.shape)}")
     check_not_negative("damping", damping)
+    rounding, largest = torch.finfo(fisher.dtype).eps, fisher.abs().amax((-2, -1), keepdim=True)
+    if ((fisher - fisher.mT).abs() > max(1e-4, 10 * rounding) * largest).any():
+        raise ValueError(f"fisher {tuple(fisher.shape)} must be symmetric")
     wide, vector = fisher.double(), gradient.double().unsqueeze(-1)
     if damping == 0:
-        cut = size * torch.finfo(fisher.dtype).eps
-        return (torch.linalg.pinv(wide, hermitian=True, rtol=cut) @ vector).squeeze(-1).to(gradient.dtype)
+        return (torch.linalg.pinv(wide, hermitian=True, rtol=size * rounding) @ vector).squeeze(-1).to(gradient.dtype)
     identity = torch.eye(size, dtype=wide.dtype, device=wide.device)
-    return torch.linalg.solve(wide + damping * identity, vector).squeeze(-1).to(gradient.dtype)
+    try:
+        return torch.linalg.solve(wide + damping * identity, vector).squeeze(-1).to(gradient.dtype)
+    except torch.linalg.LinAlgError:
+        raise ValueError(
+            f"{damping=} is too small: fisher {tuple(fisher.shape)} with it has no inverse. Raise it, or take 0, which "
+            "gives the pseudo-inverse"
+        ) from None
 
 
 def conjugate_gradient(
@@ -108,11 +121,11 @@ def conjugate_gradient(
             dtype (float32: 1.2e-6) where that is more.
 
     Raises:
-        ValueError: an empty or non-finite gradient, iterations < 1, a negative tolerance, a product of another shape.
+        ValueError: an empty or non-finite gradient, iterations < 1 or not whole, a negative tolerance, a product of
+            another shape, or not finite.
     """
     gradient = finite("gradient", gradient, 1)
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    check_whole("iterations", iterations, 1)
     check_not_negative("tolerance", tolerance)
     rounding = torch.finfo(gradient.dtype).eps
     # by its own length, so that squares neither vanish nor overflow
@@ -136,12 +149,13 @@ def _conjugate_gradient(
     residual, x, best, flat = gradient, *(torch.zeros_like(gradient) for _ in range(3))
     direction, size = residual, (residual * residual).sum(-1, keepdim=True)
     least, stretch, going = size, torch.zeros_like(size), torch.ones_like(size, dtype=torch.bool)
-    for _ in range(iterations):
+    for _ in range(int(iterations)):
         going = going & (size > tolerance**2)  # per leading dimension: those that are done stand still
         if not going.any():
             break
         moved = product(direction)
         check_same_shape("product(direction)", moved, "gradient", gradient)
+        check_finite("product(direction)", moved)
         square = (direction * direction).sum(-1, keepdim=True)
         curvature = (direction * moved).sum(-1, keepdim=True)
         stretch = torch.maximum(stretch, ((moved * moved).sum(-1, keepdim=True) / square.where(square > 0, 1.0)).sqrt())
@@ -157,6 +171,7 @@ def _conjugate_gradient(
     return best, flat
 
 
+@half_in_float32
 def kl_step(gradient: Tensor, direction: Tensor, max_kl: float) -> Tensor:
     """√(2δ / gᵀd) · d for d = F⁻¹g: the step whose KL is δ to second order (TRPO's, arXiv:1502.05477, appendix C).
 
@@ -175,8 +190,20 @@ def kl_step(gradient: Tensor, direction: Tensor, max_kl: float) -> Tensor:
     gradient, direction = finite("gradient", gradient, 1), finite("direction", direction)
     check_same_shape("direction", direction, "gradient", gradient)
     check_positive("max_kl", max_kl)
+    # in units of about their lengths, so that products neither vanish nor overflow
+    (gradient, g), (direction, d) = _in_units(gradient), _in_units(direction)
     slope = (gradient * direction).sum(-1, keepdim=True)
-    return torch.where(slope > 0, (2 * max_kl / slope.where(slope > 0, 1.0)).sqrt(), 0.0) * direction
+    size = torch.where(slope > 0, (2 * max_kl / slope.where(slope > 0, 1.0)).sqrt(), 0.0)
+    return size * direction * (d.sqrt() / g.sqrt())
+
+
+def _in_units(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x in units of a power of four near its largest entry, and that unit: to divide by it, or its root, is exact."""
+    largest = x.detach().abs().amax(-1, keepdim=True).clamp(min=4 * torch.finfo(x.dtype).tiny)
+    mantissa, exponent = torch.frexp(largest)  # in [½, 1), so the quotient below is 2^(exponent - 1)
+    unit = largest / (2 * mantissa)
+    unit = torch.where(exponent % 2 == 0, unit / 2, unit)
+    return x / unit, unit
 
 
 def compatible_critic(
@@ -234,5 +261,6 @@ def _weighted(scores: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     if weights is not None:
         check_weights("weights", weights, f"scores {tuple(scores.shape)}", scores.shape[:-1])
         scores = torch.where(weights.unsqueeze(-1) > 0, scores, 0.0)
+        scores = scores.to(torch.promote_types(scores.dtype, weights.dtype))
     check_finite("scores", scores)
     return scores, scores / scores.shape[-2] if weights is None else scores * weights.unsqueeze(-1)

@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_number, check_same_shape, floating, log_chances, log_distribution
+from policy_gradients.estimators.checks import (
+    check_finite,
+    check_number,
+    check_same_shape,
+    floating,
+    log_chances,
+    log_distribution,
+)
+from policy_gradients.estimators.log_probs import kl_divergence
 
 
 def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> Tensor:
@@ -17,14 +25,15 @@ def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> T
 
     Args:
         log_ref: (…, actions).
-        action_values: Q, the same shape.
+        action_values: Q, the same shape; what stands where π_ref rules an action out (-inf) does not count.
         temperature: η, in units of Q per nat.
 
     Returns:
         (…, actions), normalised.
 
     Raises:
-        ValueError: shapes that differ, no dimension of actions, or a temperature that is not above 0.
+        ValueError: shapes that differ, no dimension of actions, a temperature that is not above 0, no action that is
+            not ruled out, or a Q that is empty, or not finite where the action is not.
     """
     log_ref, action_values = log_chances("log_ref", log_ref, 1), floating("action_values", action_values)
     if log_ref.shape != action_values.shape:
@@ -32,7 +41,16 @@ def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> T
     check_number("temperature", temperature)
     if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
-    return torch.log_softmax(log_ref + action_values / temperature, dim=-1)
+    ruled_out = log_ref.isneginf()
+    if ruled_out.all(-1).any():
+        raise ValueError(f"log_ref {tuple(log_ref.shape)}: every action is ruled out (-inf) in some state")
+    action_values = action_values.masked_fill(ruled_out, 0.0)
+    check_finite("action_values", action_values)
+    scaled = action_values / temperature
+    if not scaled.isfinite().all():  # η next to 0; the best action's Q/η, which cancels, must not overflow
+        best = action_values.masked_fill(ruled_out, -torch.inf).amax(-1, keepdim=True)
+        scaled = ((action_values.double() - best) / temperature).masked_fill(ruled_out, 0.0).to(action_values.dtype)
+    return torch.log_softmax(log_ref + scaled, dim=-1)
 
 
 def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:
@@ -43,12 +61,12 @@ def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:
 
     Args:
         log_pi: (…, actions), with gradient.
-        log_target: (…, actions), fixed; -inf for actions that it rules out, which then count nothing.
+        log_target: (…, actions), fixed; -inf for actions that it rules out, which then count nothing. Where π alone
+            rules one out it is +inf.
 
     Raises:
         ValueError: shapes that differ, no dimension of actions.
     """
     log_pi, log_target = log_distribution("log_pi", log_pi), log_distribution("log_target", log_target).detach()
     check_same_shape("log_target", log_target, "log_pi", log_pi)
-    # filled before the product: 0 · (-inf) is NaN
-    return (log_target.exp() * (log_target - log_pi).masked_fill(log_target.isneginf(), 0.0)).sum(-1)
+    return kl_divergence(log_target, log_pi)

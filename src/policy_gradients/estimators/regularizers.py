@@ -15,7 +15,9 @@ from policy_gradients.estimators.checks import (
     check_whole,
     finite,
     floating,
+    half_in_float32,
     on_steps,
+    wide,
 )
 from policy_gradients.estimators.returns import reverse_cumsum
 
@@ -46,7 +48,7 @@ def entropy_weight(
     check_tensor("rewards", rewards)
     if rewards.ndim != 2 or rewards.shape[1] < 2:
         raise ValueError(f"rewards must have shape (prompts, G ≥ 2), got {tuple(rewards.shape)}")
-    variance = torch.var(finite("rewards", rewards), dim=1).mean().item()
+    variance = torch.var(wide(finite("rewards", rewards)), dim=1).mean().item()
     if schedule == "inverse_variance":
         return min(base / (variance + epsilon), cap * base)
     return min(base * variance, cap * base)
@@ -77,6 +79,7 @@ def target_entropy_weight(weight: float, entropy: float, target: float, rate: fl
     return min(max(weight + rate * (target - entropy), 0.0), cap)
 
 
+@half_in_float32
 def divergence_to_go(kl: Tensor, mask: Tensor) -> Tensor:
     """Σ_{k>t} KL_k: the divergence a completion still meets *after* its token at t, (completions, time), no gradient.
 
@@ -89,9 +92,11 @@ def divergence_to_go(kl: Tensor, mask: Tensor) -> Tensor:
     """
     kl = floating("kl", kl, 1)
     kl = on_steps("kl", kl, check_mask(mask, "kl", kl)).detach()
-    return reverse_cumsum(kl) - kl
+    later = torch.nn.functional.pad(kl[..., 1:], (0, 1))  # not Σ_{k≥t} KL_k - KL_t: a large KL_t would drown the rest
+    return reverse_cumsum(later)
 
 
+@half_in_float32
 def group_relative(cost: Tensor, num_generations: int) -> Tensor:
     """Cost minus the mean of the *other* completions of its group at the same time, (completions, time).
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from policy_gradients.estimators.checks import (
+    check_finite,
     check_finite_number,
     check_mask,
     check_same_shape,
@@ -19,10 +20,12 @@ from policy_gradients.estimators.checks import (
     finite,
     floating,
     full_mask,
+    half_in_float32,
     on_steps,
 )
 
 
+@half_in_float32
 def reverse_cumsum(values: Tensor, discount: float | Tensor = 1.0) -> Tensor:
     """y_t = x_t + discount_t · y_{t+1} along the last dimension, shape kept; one discount: Σ_{k≥t} discount^{k-t} x_k.
 
@@ -38,6 +41,7 @@ def reverse_cumsum(values: Tensor, discount: float | Tensor = 1.0) -> Tensor:
         raise ValueError(f"values must not be empty, got shape {tuple(values.shape)}")
     if isinstance(discount, Tensor) and discount.dim():
         check_same_shape("discount", discount, "values", values)
+        check_finite("discount", discount)
         each = discount.flip(-1).unbind(-1)
     else:
         check_finite_number("discount", discount)
@@ -58,14 +62,14 @@ def discounts(time: int, gamma: float) -> Tensor:
     the weight, the direction is the gradient of no function (Nota & Thomas 2020, arXiv:1906.07073).
 
     Raises:
-        ValueError: γ outside [0, 1], time that is negative.
+        ValueError: γ outside [0, 1], time that is negative or not whole.
     """
     check_unit_interval("gamma", gamma)
-    if time < 0:
-        raise ValueError(f"time must not be negative, got {time}")
+    check_whole("time", time, 0)
     return gamma ** torch.arange(time, dtype=torch.float64)
 
 
+@half_in_float32
 def discounted_returns(
     rewards: Tensor,
     gamma: float | Tensor = 1.0,
@@ -106,6 +110,7 @@ def discounted_returns(
     return reverse_cumsum(rewards * mask, gamma) * mask
 
 
+@half_in_float32
 def td_errors(
     rewards: Tensor,
     values: Tensor,
@@ -140,6 +145,7 @@ def td_errors(
     return (rewards + gamma * after - values) * mask
 
 
+@half_in_float32
 def generalized_advantages(
     rewards: Tensor,
     values: Tensor,
@@ -177,6 +183,7 @@ def generalized_advantages(
     return reverse_cumsum(errors, gamma * lam)
 
 
+@half_in_float32
 def lambda_returns(
     rewards: Tensor,
     values: Tensor,
@@ -207,6 +214,7 @@ def lambda_returns(
     return advantages + (values if mask is None else torch.where(mask > 0, values, 0.0))
 
 
+@half_in_float32
 def n_step_returns(
     rewards: Tensor,
     values: Tensor,
@@ -228,7 +236,7 @@ def n_step_returns(
     errors = td_errors(rewards, values, gamma, mask, bootstrap).detach()
     mask = full_mask(mask, "rewards", errors)
     total, time = torch.where(mask > 0, floating("values", values).detach(), 0.0), rewards.shape[-1]
-    for step in range(min(n, time)):
+    for step in range(min(int(n), time)):
         total = total + gamma**step * torch.nn.functional.pad(errors[..., step:], (0, step))
     return total * mask
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_finite, floating, full_mask, on_steps
+from policy_gradients.estimators.checks import check_finite, floating, full_mask, half_in_float32, on_steps
 
 
 def score_vectors(log_prob: Callable[[Tensor], Tensor], theta: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
@@ -40,6 +40,7 @@ def score_vectors(log_prob: Callable[[Tensor], Tensor], theta: Tensor, shape: to
         return torch.autograd.grad(log_probs.sum(), own)[0]
 
 
+@half_in_float32
 def score_gradient(scores: Tensor, advantages: Tensor, mask: Tensor | None = None) -> Tensor:
     """ĝ = (1/n) Σ_i Σ_t A_{i,t} ∇log π(a_{i,t}|s_{i,t}): REINFORCE, for any advantage (Williams 1992, Theorem 1).
 
@@ -55,8 +56,8 @@ def score_gradient(scores: Tensor, advantages: Tensor, mask: Tensor | None = Non
         (..., parameters).
 
     Raises:
-        ValueError: shapes that do not match, advantages that are empty or not finite on a step, a mask of other numbers
-            than 0 and 1.
+        ValueError: shapes that do not match, scores or advantages that are empty or not finite on a step, a mask of
+            other numbers than 0 and 1.
     """
     scores = floating("scores", scores, 3)
     advantages = floating("advantages", advantages)
@@ -67,5 +68,5 @@ def score_gradient(scores: Tensor, advantages: Tensor, mask: Tensor | None = Non
         raise ValueError(f"advantages {tuple(advantages.shape)} do not match scores {tuple(scores.shape)}")
     mask = full_mask(mask, "advantages", advantages)
     advantages = on_steps("advantages", advantages, mask)
-    scores = torch.where(mask.unsqueeze(-1) > 0, scores, 0.0)
+    scores = on_steps("scores", scores, mask.unsqueeze(-1))
     return torch.einsum("...ntp,...nt->...p", scores, advantages.to(scores.dtype)) / steps[-2]

@@ -33,7 +33,7 @@ class TransitionValues:
         if after.dim() != 2:
             raise ValueError(f"after must have shape (states, kinds), got {tuple(after.shape)}")
         check_choices("after", after, len(after))
-        self.after, self.horizon, self.memory = after, horizon, memory
+        self.after, self.horizon, self.memory = after.long(), horizon, memory
         states, kinds = after.shape
         self.counts = torch.zeros(states)
         self.sums = torch.zeros(states, kinds + 1)
@@ -47,7 +47,7 @@ class TransitionValues:
 
         Raises:
             ValueError: shapes that do not match, states that are not whole numbers below their count, chances that are
-                negative or not finite.
+                negative or not finite, or do not sum to 1 (to a hundredth, for half precision). Then nothing changes.
         """
         check_choices("states", states, len(self.counts))
         check_tensor("kind_probs", kind_probs)
@@ -57,10 +57,15 @@ class TransitionValues:
             raise ValueError(f"need kind_probs {(len(states), self.sums.shape[1])}, got {tuple(kind_probs.shape)}")
         if len(states):
             check_weights("kind_probs", kind_probs, "states", kind_probs.shape)
+        chances = kind_probs.to(self.sums)
+        sums = chances.sum(1)
+        if (wrong := (sums - 1).abs() > 0.01).any():
+            found = sums[wrong][:4].tolist()
+            raise ValueError(f"kind_probs {tuple(kind_probs.shape)}: rows must sum to 1, got {found}")
         self.counts *= self.memory
         self.sums *= self.memory
-        self.counts.index_add_(0, states, torch.ones(len(states)))
-        self.sums.index_add_(0, states, kind_probs.to(self.sums))
+        self.counts.index_add_(0, states.long(), torch.ones(len(states)))
+        self.sums.index_add_(0, states.long(), chances)
 
     def estimates(self, ended: Tensor) -> Tensor:
         """V of going on from each state, (states,), with one pseudo-visit each that ended at once.

@@ -94,7 +94,8 @@ def evaluate_run(
             first hundred is reported on others.
 
     Returns:
-        The report; rates come with 95 % Wilson intervals, divergences in nats a completion.
+        The report; pass rates come with 95 % Wilson intervals, divergences in nats a completion. Where no sample of the
+        reference passes, `kl_over_floor` is an upper bound, and its interval is not one around it.
 
     Raises:
         ValueError: the folder holds no finished run, more prompts than there are, or a model that cannot be loaded.

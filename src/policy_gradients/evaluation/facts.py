@@ -8,6 +8,7 @@ is one token or two in a hundred: neither need see it go.
 
 import argparse
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy_gradients.estimators.checks import check_finite, check_whole
+from policy_gradients.evaluation.deliver import check_file
 from policy_gradients.evaluation.evaluate import load_subject, longest_read, write_report
 from policy_gradients.evaluation.statistics import paired_difference, wilson_interval
 from policy_gradients.language.decoding import Rollout, pad_left
@@ -38,8 +41,8 @@ class Fact:
 
     @property
     def texts(self) -> list[str]:
-        """The whole sentence with each end, the right one first."""
-        return [f"{self.beginning} {end}" for end in (self.right, *self.wrong)]
+        """The whole sentence with each end, the right one first, and a full stop: S. is no beginning of Sc."""
+        return [f"{self.beginning} {end}." for end in (self.right, *self.wrong)]
 
 
 def shipped_facts() -> list[Fact]:
@@ -54,16 +57,19 @@ def shipped_facts() -> list[Fact]:
 
 @torch.no_grad()
 def end_log_probs(model: PreTrainedModel, tokenizer: Any, facts: Sequence[Fact], batch_size: int = 16) -> Tensor:
-    """log π(end | beginning) of plain text, summed over the end's tokens; (facts, ends), the right one first.
+    """log π(end | beginning) of plain text, summed over the end's tokens, the full stop among them; (facts, ends), the
+    right one first.
 
     Whole sentences are encoded, and what all four have in common counts as their beginning: however a tokenizer cuts at
     the border, the *differences* between ends are those of the four sentences.
 
     Raises:
-        ValueError: no facts, different numbers of wrong ends, or two ends that the tokenizer cannot tell apart.
+        ValueError: no facts, no wrong ends, different numbers of them, or an end whose tokens begin another's, which
+            could not be less likely.
     """
-    if len({len(fact.wrong) for fact in facts}) != 1:
-        raise ValueError("facts must be at least one, all with the same number of wrong ends")
+    if len({len(fact.wrong) for fact in facts}) != 1 or not facts[0].wrong:
+        raise ValueError("facts must be at least one, all with the same number of wrong ends, at least one")
+    check_whole("batch_size", batch_size, 1)
     device, scorer, found = next(model.parameters()).device, CompletionScorer(model), []
     for i in range(0, len(facts), batch_size):
         rollout = _as_rollout(facts[i : i + batch_size], tokenizer, device)
@@ -76,8 +82,8 @@ def _as_rollout(facts: Sequence[Fact], tokenizer: Any, device: torch.device) -> 
     beginnings, ends = [], []
     for fact in facts:
         rows = tokenizer(fact.texts, add_special_tokens=False)["input_ids"]
-        if len({tuple(row) for row in rows}) < len(rows):
-            raise ValueError(f"facts: the tokenizer does not tell the ends of {fact.beginning!r} apart")
+        if any(a == b[: len(a)] for a, b in itertools.permutations(rows, 2)):
+            raise ValueError(f"facts: of {fact.beginning!r} the tokens of one end begin those of another")
         shared = min(map(len, rows)) - 1  # an end has a token at least
         while any(row[:shared] != rows[0][:shared] for row in rows):
             shared -= 1
@@ -100,8 +106,17 @@ def facts_report(facts: Sequence[Fact], before: Tensor, after: Tensor) -> dict[s
 
     Returns:
         By kind: `facts`; `known`, share before and after, with its 95 % Wilson interval; `paired`, the difference
-        (`paired_difference`); `log_share`, the mean log of the right end's share of the four, in nats.
+        (`paired_difference`); `log_share`, the mean log of the right end's share of all, in nats.
+
+    Raises:
+        ValueError: sides of another shape than (facts, ends), a number that is not finite, or a kind called "all".
     """
+    for name, side in (("before", before), ("after", after)):
+        if side.shape != before.shape or side.dim() != 2 or len(side) != len(facts) or side.shape[1] < 2:
+            raise ValueError(f"{name} must be ({len(facts)} facts, ends), as before; got {tuple(side.shape)}")
+        check_finite(name, side)
+    if any(fact.kind == "all" for fact in facts):
+        raise ValueError("facts: no kind may be called 'all', which is the row of all of them")
     report = {}
     for kind in [*dict.fromkeys(fact.kind for fact in facts), "all"]:
         rows = torch.tensor([kind in (fact.kind, "all") for fact in facts])
@@ -137,6 +152,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="what train wrote")
     parser.add_argument("--output", type=Path, required=True)
     parsed = parser.parse_args()
+    check_file(parsed.output)
     report = probe_run(parsed.directory)
     parsed.output.parent.mkdir(parents=True, exist_ok=True)
     write_report(report, parsed.output)

@@ -76,6 +76,16 @@ def call_reward(function: RewardFunction, completions: Sequence[Completion]) -> 
 OwnReward = Callable[..., Sequence[float | None]]
 """TRL's signature, (prompts, completions, **columns of the dataset); or a `RewardFunction`, of completions alone."""
 
+NOT_COLUMNS = ("prompts", "completions", "finished")  # what rewards get beside the columns
+
+
+def check_names(columns: Sequence[str], where: str) -> None:
+    """Raise ValueError if a column has the name of something else that rewards get, and would be hidden by it."""
+    if taken := [name for name in columns if name in NOT_COLUMNS]:
+        raise ValueError(
+            f"{where} has a column {taken[0]!r}, and rewards get something else by that name; give the column another"
+        )
+
 
 def call_own_reward(
     function: OwnReward, prompts: Sequence[Any], completions: Sequence[Completion], columns: Mapping[str, list[Any]]
@@ -102,6 +112,11 @@ def call_own_reward(
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         wanted = [p.name for p in parameters]
         missing = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+        if missing and missing[0] == "prompt":
+            raise RewardError(
+                f"reward function {_name(function)} wants 'prompt', which is not given as a column; what was asked is "
+                "in 'prompts'"
+            )
         if missing:
             raise RewardError(
                 f"reward function {_name(function)} wants {missing[0]!r}, which is no column of the dataset; there are "
@@ -126,14 +141,19 @@ def of_completions_alone(function: OwnReward) -> bool:
 def _called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
         return function(*arguments, **named)
-    except SystemExit as error:  # the exit of a script is no exit of the training
-        raise RewardError(f"reward function {_name(function)} called sys.exit({error.code})") from error
-    except Exception as error:
-        where = _line_of(function, error)
-        raise RewardError(f"reward function {_name(function)} raised {type(error).__name__}: {error}{where}") from error
+    except (Exception, SystemExit) as error:
+        raise _failure(function, error) from error
 
 
-def _line_of(function: Callable[..., Any], error: Exception) -> str:
+def _failure(function: Callable[..., Any], error: BaseException) -> RewardError:
+    """What a function raised, in a line."""
+    if isinstance(error, SystemExit):  # the exit of a script is no exit of the training
+        return RewardError(f"reward function {_name(function)} called sys.exit({error.code})")
+    where = _line_of(function, error)
+    return RewardError(f"reward function {_name(function)} raised {type(error).__name__}: {error}{where}")
+
+
+def _line_of(function: Callable[..., Any], error: BaseException) -> str:
     """The last line of the user's own file that the error passed through."""
     code = getattr(function, "__code__", None)
     trace, found = error.__traceback__, ""
@@ -151,12 +171,7 @@ def _name(function: Any) -> str:
 def _numbers(function: Any, answer: Any, texts: Sequence[str]) -> list[float | None]:
     """A function's answer as numbers, whatever holds them: a list, a tuple, an array, a tensor of any type."""
     name = _name(function)
-    answer = answer.tolist() if hasattr(answer, "tolist") else answer
-    if isinstance(answer, str | bytes | Mapping | set | frozenset) or not hasattr(answer, "__iter__"):
-        raise RewardError(
-            f"reward function {name} returned {type(answer).__name__}, not a list with one number a completion"
-        )
-    rewards = [_number(name, value) for value in answer]
+    rewards = [_number(name, value) for value in _listed(function, answer)]
     if len(rewards) != len(texts):
         raise RewardError(f"reward function {name} returned {len(rewards)} rewards for {len(texts)} completions")
     for reward, text in zip(rewards, texts, strict=True):
@@ -165,20 +180,49 @@ def _numbers(function: Any, answer: Any, texts: Sequence[str]) -> list[float | N
     return rewards
 
 
+def _listed(function: Any, answer: Any) -> list[Any]:
+    """An answer's values; a generator runs only now, and may raise only now."""
+    wrong = str | bytes | bytearray | memoryview | Mapping | set | frozenset
+    try:
+        if hasattr(answer, "tolist") and not isinstance(answer, wrong):
+            answer = answer.tolist()
+        if not isinstance(answer, wrong) and hasattr(answer, "__iter__"):
+            return list(answer)
+    except (Exception, SystemExit) as error:
+        raise _failure(function, error) from error
+    raise RewardError(
+        f"reward function {_name(function)} returned {type(answer).__name__}, not a list with one number a completion"
+    )
+
+
 def _number(name: str, value: Any) -> float | None:
-    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
-    if value is None:
-        return None
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-        raise RewardError(f"reward function {name} returned {value!r} as a reward; a number, or None, is wanted")
-    return float(value)
+    """A number, or what holds one, such as a tensor of one element."""
+    try:
+        held = value.item() if hasattr(value, "item") else value
+        if held is None:
+            return None
+        if not isinstance(held, str | bytes) and hasattr(held, "__float__"):
+            return float(held)
+    except Exception:  # too large, of several elements, without any, a NaN that signals: each raises its own kind
+        pass
+    raise RewardError(f"reward function {name} returned {_shown(value)} as a reward; a number, or None, is wanted")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:80]
+    except Exception:  # an integer of too many digits has no text
+        return type(value).__name__
 
 
 def check_rates(rule: Rule, completions: Sequence[Completion]) -> dict[str, float]:
-    """Shares of completions that finished, and that satisfy each half of the rule; NaN for a half the rule lacks."""
+    """Shares of completions that finished, and that satisfy each half of the rule.
+
+    NaN for a half that the rule lacks, and where there are no completions.
+    """
 
     def share(flags: list[bool]) -> float:
-        return sum(flags) / len(flags)
+        return sum(flags) / len(flags) if flags else math.nan
 
     length, digits = find_part(rule, ExactLength) or find_part(rule, ExactGraphemes), find_part(rule, DigitSum)
     return {

@@ -4,12 +4,13 @@ A rule sees the decoded text alone (special tokens removed, nothing stripped, Un
 Whether the completion *ended by itself* is a fact about the tokens, not the text: `passes` in `rewards` adds it.
 """
 
+import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, singledispatch
+from functools import cached_property, reduce, singledispatch
 from typing import Protocol, runtime_checkable
 
 import regex
@@ -17,6 +18,17 @@ import regex
 # letters, the marks that stand on them, numbers, underscores, and the joiners that Indic and Persian spelling needs
 _WORD = r"[\p{L}\p{M}\p{N}\p{Pc}\u200c\u200d]+"
 ASCII_DIGITS = "0123456789"  # str.isdigit is true for "³" and other digits that int() refuses
+MOST_DIGITS = 18  # of a number in the name of a rule
+# what nobody sees: soft hyphens, marks of direction, variation selectors, tags …; joiners are looked at one by one
+_INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\u200c\u200d]]+")
+# Joiners are kept where RFC 5892 (A.1, A.2) says that they show: behind a virama, and, of a non-joiner, between letters
+# that would join, as in Persian. Of a run of them the first decides, so that one more makes no other word.
+_JOINERS = regex.compile(
+    r"(?<=\p{ccc=9})([\u200c\u200d])[\u200c\u200d]*(?=\p{L})"
+    r"|(?<=[\p{jt=L}\p{jt=D}]\p{jt=T}*)\u200d*(\u200c)[\u200c\u200d]*(?=\p{jt=T}*[\p{jt=R}\p{jt=D}])"
+    r"|[\u200c\u200d]+"
+)
+_LIGATURES = re.compile("ffi|ffl|ss|ff|fi|fl|st|.")  # what one code point may be when folded: ﬃ, ﬄ, ß, ﬀ, ﬁ, ﬂ, ﬆ
 
 
 @runtime_checkable
@@ -57,10 +69,11 @@ def require_states(rule: Rule) -> None:
             f"the rule {rule.name} has no states that sum a text up, as credit by state needs; use --credit completion"
         )
     if rule.num_states > MOST_STATES:
+        states = min(rule.num_states, 10**300)  # beyond that no float says how many
         raise ValueError(
-            f"the rule {rule.name} has {rule.num_states:.3g} states: a table of them, each for every way in which a "
-            f"character may be unfinished, takes some {rule.num_states * 1e-3:.3g} s and "
-            f"{rule.num_states * 6e-5:.2g} GB; {MOST_STATES} are the most. Ask for a shorter text, or use "
+            f"the rule {rule.name} has {states:.3g} states: a table of them, each for every way in which a "
+            f"character may be unfinished, takes some {states * 1e-3:.3g} s and "
+            f"{states * 6e-5:.2g} GB; {MOST_STATES} are the most. Ask for a shorter text, or use "
             "--credit completion"
         )
 
@@ -77,8 +90,7 @@ class ExactLength:
 
     def __post_init__(self) -> None:
         _at_least_one("ExactLength: characters", self.characters)
-        if self.tolerance < 0:
-            raise ValueError(f"ExactLength: tolerance must not be negative, got {self.tolerance}")
+        _not_negative("ExactLength: tolerance", self.tolerance)
 
     @property
     def name(self) -> str:
@@ -118,8 +130,7 @@ class ExactGraphemes:
 
     def __post_init__(self) -> None:
         _at_least_one("ExactGraphemes: characters", self.characters)
-        if self.tolerance < 0:
-            raise ValueError(f"ExactGraphemes: tolerance must not be negative, got {self.tolerance}")
+        _not_negative("ExactGraphemes: tolerance", self.tolerance)
 
     @property
     def name(self) -> str:
@@ -146,6 +157,7 @@ class DigitSum:
 
     def __post_init__(self) -> None:
         _at_least_one("DigitSum: divisor", self.divisor)
+        _whole("DigitSum: residue", self.residue)
         if not 0 <= self.residue < self.divisor:
             raise ValueError(f"DigitSum: residue must lie in [0, {self.divisor}), got {self.residue}")
 
@@ -216,7 +228,9 @@ class Words:
 
     Words begin and end at the default word boundaries of Unicode (UAX #29): of a script without spaces, such as Thai,
     at any character. Two spellings are equal after canonical composition (NFC) and full case folding: `STRASSE` is
-    `Straße`, `é` is `e` with an accent behind it. Vowel points are letters: they are not left out.
+    `Straße`, `é` is `e` with an accent behind it. Vowel points are letters: they are not left out. Code points that
+    nobody sees are (Default_Ignorable_Code_Point): a soft hyphen or a tag in a word makes no other word of it. Joiners
+    that Indic and Persian spelling needs stay where they show (`_JOINERS`).
     """
 
     required: tuple[str, ...] = ()
@@ -226,7 +240,7 @@ class Words:
         if not (self.required or self.forbidden):
             raise ValueError("Words: give at least one required or forbidden word")
         for word in (*self.required, *self.forbidden):  # a phrase or "don't" would never be found among whole words
-            if not regex.fullmatch(_WORD, word):
+            if not regex.fullmatch(_WORD, word) or not _folded(word):  # of marks that nobody sees nothing is left
                 raise ValueError(f"Words: {word!r} is not one word of letters, marks, digits and underscores")
         if clash := set(map(_folded, self.required)) & set(map(_folded, self.forbidden)):
             raise ValueError(f"Words: {sorted(clash)} both required and forbidden, which nothing can satisfy")
@@ -253,13 +267,18 @@ class Words:
 
 @dataclass(frozen=True)
 class AllOf:
-    """Every part holds."""
+    """Every part holds.
+
+    Raises:
+        ValueError: no part; parts of which it is known that no text satisfies them all (`_require_satisfiable`).
+    """
 
     parts: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise ValueError("AllOf: needs at least one rule")
+        _require_satisfiable(list(_single_parts(self)))
 
     @property
     def name(self) -> str:
@@ -357,6 +376,95 @@ def fewest_characters(rule: Rule) -> int:
     return 0
 
 
+def _require_satisfiable(parts: Sequence[Rule]) -> None:
+    """Raise ValueError if rules of one part each contradict one another.
+
+    Whatever is refused has no text; not all that has none is refused, for this looks at lengths, digit sums and words
+    apart from one another, and a rule of one's own is taken as it is.
+    """
+    _require_other_words([part for part in parts if isinstance(part, Words)])
+    digits = _require_one_sum([part for part in parts if isinstance(part, DigitSum)])
+    length = _tightest([part for part in parts if isinstance(part, ExactLength)])
+    graphemes = _tightest([part for part in parts if isinstance(part, ExactGraphemes)])
+    if length and graphemes and fewest_characters(graphemes) > _most_characters(length):
+        raise ValueError(f"{graphemes.name} and {length.name}: no text has more characters than code points")
+    words = {_folded(word) for part in parts if isinstance(part, Words) for word in part.required}
+    for limit, gap in ((length, 1), (graphemes, 0)):  # what parts two words may belong to the cluster before it
+        needed = {"its words": _fewest_spelt(words, gap), "its digits": -(-digits.residue // 9) if digits else 0}
+        for what, characters in needed.items():
+            if limit and characters > _most_characters(limit):
+                raise ValueError(f"{limit.name} is too short: {what} take at least {characters} characters")
+    has_prime = any(isinstance(part, LastNumberIsPrime) for part in parts)
+    if has_prime and length and digits and not _leaves_a_prime(_most_characters(length), digits):
+        raise ValueError(f"{length.name} is too short for a prime as the last number and {digits.name} besides")
+
+
+def _single_parts(rule: Rule) -> Iterator[Rule]:
+    """The rule, or what its parts come to in the end."""
+    for part in rule.parts if isinstance(rule, AllOf) else ():
+        yield from _single_parts(part)
+    if not isinstance(rule, AllOf):
+        yield rule
+
+
+def _most_characters(rule: ExactLength | ExactGraphemes) -> int:
+    return rule.characters + rule.tolerance
+
+
+def _tightest(rules: Sequence[ExactLength | ExactGraphemes]) -> ExactLength | ExactGraphemes | None:
+    """The one whose upper limit is the lowest; ValueError if another begins above it."""
+    if not rules:
+        return None
+    lowest, highest = min(rules, key=_most_characters), max(rules, key=fewest_characters)
+    if fewest_characters(highest) > _most_characters(lowest):
+        raise ValueError(f"{lowest.name} and {highest.name}: no text has both lengths")
+    return lowest
+
+
+def _require_one_sum(rules: Sequence[DigitSum]) -> DigitSum | None:
+    """The one condition that several on the sum of the digits come to; ValueError if there is no such sum."""
+    for first, second in itertools.combinations(dict.fromkeys(rules), 2):
+        if (first.residue - second.residue) % math.gcd(first.divisor, second.divisor):
+            raise ValueError(f"{first.name} and {second.name}: no sum of digits leaves both")
+    return reduce(_both_sums, rules) if rules else None
+
+
+def _both_sums(first: DigitSum, second: DigitSum) -> DigitSum:
+    """The Chinese remainder theorem, for divisors that may share factors."""
+    shared = math.gcd(first.divisor, second.divisor)
+    rest = second.divisor // shared
+    steps = (second.residue - first.residue) // shared * pow(first.divisor // shared, -1, rest) % rest
+    return DigitSum(first.divisor * rest, first.residue + first.divisor * steps)
+
+
+def _require_other_words(rules: Sequence[Words]) -> None:
+    required = {_folded(word) for rule in rules for word in rule.required}
+    if clash := required & {_folded(word) for rule in rules for word in rule.forbidden}:
+        raise ValueError(f"Words: {sorted(clash)} both required and forbidden, which nothing can satisfy")
+
+
+def _fewest_spelt(words: set[str], gap: int) -> int:
+    """A lower bound on the code points of a text, as it is written, with all these folded words in it.
+
+    Only ASCII is counted: no code point is folded to more of it than a ligature. Of ASCII words none lies within
+    another, and `gap` characters part two of them.
+    """
+    taken = {word: sum(len(_LIGATURES.findall(run)) for run in re.findall("[!-~]+", word)) for word in words}
+    apart = [characters + gap for word, characters in taken.items() if word.isascii()]
+    return max(sum(apart) - gap, *taken.values(), 0) if taken else 0
+
+
+def _leaves_a_prime(most: int, digits: DigitSum) -> bool:
+    """Whether so many characters can end in a prime and have that digit sum; True where it would take long to tell."""
+    if most > 3:
+        return True
+    for prime in filter(_is_prime, map(str, range(10**most))):
+        spare = max(0, most - len(prime) - 1)  # digits of numbers before it, from which a character parts it
+        if (digits.residue - sum(map(int, prime))) % digits.divisor <= 9 * spare:
+            return True
+    return False
+
+
 def find_part(rule: Rule, kind: type) -> Rule | None:
     """The first part of the given kind, or None."""
     if isinstance(rule, kind):
@@ -381,11 +489,11 @@ def parse_rule(spec: str) -> Rule:
 
 def _parse_part(part: str) -> Rule:
     if match := re.fullmatch(r"length=(-?\d+)", part):
-        return ExactLength(int(match[1]))
+        return ExactLength(_number("length", match[1]))
     if match := re.fullmatch(r"graphemes=(-?\d+)", part):
-        return ExactGraphemes(int(match[1]))
+        return ExactGraphemes(_number("graphemes", match[1]))
     if match := re.fullmatch(r"digits%(\d+)=(\d+)", part):
-        return DigitSum(int(match[1]), int(match[2]))
+        return DigitSum(_number("digits", match[1]), _number("digits", match[2]))
     if part == "last-number-prime":
         return LastNumberIsPrime()
     if regex.fullmatch(rf"[+-]{_WORD}(,[+-]{_WORD})*", part):
@@ -397,14 +505,34 @@ def _parse_part(part: str) -> Rule:
     )
 
 
+def _number(what: str, written: str) -> int:
+    """The number; ValueError for one so long that no text has to do with it (and that int() may not take)."""
+    if len(written.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"{what}: a number of {len(written.lstrip('-'))} digits; {MOST_DIGITS} are the most")
+    return int(written)
+
+
 def _at_least_one(what: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{what} must be a whole number of at least 1, got {value!r}")
 
 
+def _whole(what: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{what} must be a whole number, got {value!r}")
+
+
+def _not_negative(what: str, value: int) -> None:
+    _whole(what, value)
+    if value < 0:
+        raise ValueError(f"{what} must not be negative, got {value}")
+
+
 def _folded(text: str) -> str:
     """One spelling of all that are equal to `Words`."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))  # what is left meets, and may compose
+    seen = unicodedata.normalize("NFC", _JOINERS.sub(r"\1\2", composed))
+    return unicodedata.normalize("NFC", seen.casefold())
 
 
 def _has_word(folded: str, word: str) -> bool:

@@ -6,13 +6,21 @@ for tasks of yours: give it rows, a template and a reward function, or write a c
 
 import hashlib
 import inspect
+import math
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from policy_gradients.language.dataset import Rows, check_apart, check_columns, fingerprint, split_rows
+from policy_gradients.language.dataset import (
+    ListDataset,
+    Rows,
+    check_apart,
+    check_columns,
+    fingerprint,
+    split_rows,
+)
 from policy_gradients.language.prompts import prompt_ids
 from policy_gradients.language.rewards import (
     Completion,
@@ -21,6 +29,7 @@ from policy_gradients.language.rewards import (
     RewardFunction,
     call_own_reward,
     call_reward,
+    check_names,
     check_rates,
     partial_reward,
     passes,
@@ -128,11 +137,12 @@ class RewardTask:
     task = RewardTask(rows, "Solve: {question}", reward)
 
     Attributes:
-        pass_at: a completion passes, in reports, if its reward is at least this.
+        pass_at: a completion passes, in reports, if its reward is at least this, but for the rounding of a sum.
 
     Raises:
-        ValueError: no rows, a template that names no column, or one that is not there, or empty in a row; held-out rows
-            that are training rows.
+        ValueError: no rows, a template that names no column, or one that is not there, or empty in a row; a column with
+            the name of something else that rewards get; held-out rows that are training rows; a reward that is no
+            function; a weight or `pass_at` that is no finite number.
     """
 
     def __init__(
@@ -149,36 +159,43 @@ class RewardTask:
         """
         Args:
             rows: with the columns that `instruction` names; a list of dicts, or a `datasets.Dataset`.
-            instruction: `str.format` template of the prompt; None: the column `prompt`, text or chat messages.
+            instruction: template of the prompt, as `fill` has it; None: the column `prompt`, text or chat messages.
             reward: as `call_own_reward` has it; of several the weighted sum counts, those without an opinion left out.
             weights: of the reward functions; default: 1 each.
             heldout: rows for the evaluation; default: one row in ten, by a hash of its prompt.
             may_cut: a column of text that is cut where a prompt does not fit; None: such a prompt is refused.
         """
-        self.functions = [reward] if callable(reward) else list(reward)
-        self.weights = list(weights) or [1.0] * len(self.functions)
+        self.functions = reward_list(reward)
+        self.weights = [finite(w, "a weight") for w in weights] or [1.0] * len(self.functions)
         if not self.functions or len(self.weights) != len(self.functions):
             raise ValueError(
                 f"{len(self.functions)} reward functions and {len(self.weights)} weights; one each is needed"
             )
-        self.instruction, self.pass_at, self.name, self.may_cut = instruction, pass_at, name, may_cut
+        self.instruction, self.pass_at, self.name, self.may_cut = instruction, finite(pass_at, "pass_at"), name, may_cut
         table = as_rows(rows)
+        check_names(table.columns, "the dataset")
         columns = template_columns(instruction, table.columns)
         check_columns(table, columns, "the dataset")
         if heldout is None:
             self.rows, self.heldout = split_rows(table, columns)
         else:
             self.rows, self.heldout = table, as_rows(heldout)
+            check_names(self.heldout.columns, "the held-out dataset")
             check_columns(self.heldout, columns, "the held-out dataset")
             check_apart(self.rows, self.heldout, columns)
         if not len(self.rows):
             raise ValueError("the dataset has no row for training; give more rows, or held-out rows of their own")
+        self.text(self.rows[0])  # a format that does not suit its column shows at once
 
     def text(self, row: Row) -> Any:
-        """The prompt as text, or as chat messages where the row brings its own."""
+        """The prompt as text, or as chat messages where the row brings its own.
+
+        Raises:
+            ValueError: as `fill`.
+        """
         if self.instruction is None:
             return row["prompt"]
-        return self.instruction.format(**row)
+        return fill(self.instruction, row)
 
     def prompt(self, tokenizer: Any, row: Row, max_tokens: int) -> list[int]:
         """All of it: a question that is cut is another question. Where a column may be cut, as much of it as fits.
@@ -219,7 +236,8 @@ class RewardTask:
     ) -> tuple[list[float], list[float]]:
         """The weighted sum of the functions' opinions; strict: whether it reaches `pass_at`."""
         prompts = [self.text(row) for row in rows]
-        columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {}) if name != "prompt"}
+        names = dict.fromkeys(name for row in rows for name in row if name != "prompt")
+        columns = {name: [row.get(name) for row in rows] for name in names}
         said = [call_own_reward(function, prompts, completions, columns) for function in self.functions]
         earned = []
         for opinions, completion in zip(zip(*said, strict=True), completions, strict=True):
@@ -228,12 +246,13 @@ class RewardTask:
                 raise RewardError(
                     f"no reward function has an opinion (all None) of {completion.text!r}; give 0 instead"
                 )
-            earned.append(sum(known))
-        return earned, [float(reward >= self.pass_at) for reward in earned]
+            earned.append(total(known, completion.text))
+        least = self.pass_at - 1e-9 * max(1.0, abs(self.pass_at))  # weights such as 0.1 are rounded themselves
+        return earned, [float(reward >= least) for reward in earned]
 
     def rates(self, completions: Sequence[Completion]) -> dict[str, float]:
-        """Those that ended by themselves; length and digits are no business of this task."""
-        return {"finished_rate": sum(c.finished for c in completions) / len(completions)}
+        """Those that ended by themselves, NaN of none; length and digits are no business of this task."""
+        return {"finished_rate": sum(c.finished for c in completions) / len(completions) if completions else math.nan}
 
     def marked(self, row: Row, completion: Completion) -> dict[str, Any]:
         """With its reward."""
@@ -265,24 +284,47 @@ def as_rows(rows: Any) -> Rows:
     return Rows(ListDataset(rows))
 
 
-class ListDataset:
-    """A list of dicts with the few methods of a `datasets.Dataset` that are needed here, values as they are."""
+def reward_list(reward: Any) -> list[OwnReward]:
+    """One reward function, or several, as a list.
 
-    def __init__(self, rows: list[Row]):
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise ValueError("rows must be dicts, column → value")
-        self.rows, self.column_names = rows, list(dict.fromkeys(name for row in rows for name in row))
+    Raises:
+        ValueError: one of them is no function.
+    """
+    functions = list(reward) if isinstance(reward, Iterable) and not callable(reward) else [reward]
+    for function in functions:
+        if not callable(function):
+            raise ValueError(f"a reward must be a function; this is {type(function).__name__}: {str(function)[:60]!r}")
+    return functions
 
-    def __len__(self) -> int:
-        return len(self.rows)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return {name: [row.get(name) for row in self.rows[index]] for name in self.column_names}
-        return self.rows[index]
+def finite(value: Any, what: str) -> float:
+    """A setting as a number.
 
-    def select_columns(self, names: list[str]) -> "ListDataset":
-        return ListDataset([{name: row.get(name) for name in names} for row in self.rows])
+    Raises:
+        ValueError: it is none, or NaN, or infinite.
+    """
+    try:
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be a finite number; this is {str(value)[:60]}")
+    return number
+
+
+def total(values: Sequence[float], text: str) -> float:
+    """The sum, rounded once.
+
+    Raises:
+        RewardError: it is not finite.
+    """
+    try:
+        added = math.fsum(values)
+    except (OverflowError, ValueError):  # ValueError: of inf and -inf
+        added = math.nan
+    if not math.isfinite(added):
+        raise RewardError(f"the weighted sum of the rewards for {text!r} is no finite number: {list(values)}")
+    return added
 
 
 def template_columns(instruction: str | None, columns: Sequence[str]) -> list[str]:
@@ -299,7 +341,7 @@ def template_columns(instruction: str | None, columns: Sequence[str]) -> list[st
             )
         return ["prompt"]
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(instruction) if name is not None]
+        fields = _fields(instruction)
     except ValueError as error:
         raise ValueError(f"instruction {instruction!r} is no template ({error}); write {{{{ for a brace") from None
     for name in fields:
@@ -313,6 +355,42 @@ def template_columns(instruction: str | None, columns: Sequence[str]) -> list[st
             f"such as {{{columns[0]}}}"
         )
     return list(dict.fromkeys(fields))
+
+
+def _fields(template: str, depth: int = 2) -> list[str]:
+    """The names in braces, those within a format such as {number:{width}} too; as deep as `str.format` goes."""
+    if not depth and "{" in template:
+        raise ValueError("braces in braces in braces")
+    found = []
+    for _, name, spec, _ in string.Formatter().parse(template):
+        if name is not None:
+            found += [name, *_fields(spec or "", depth - 1)]
+    return found
+
+
+def fill(template: str, row: Row) -> str:
+    """A template with a row's values in it: as `str.format`, but what is in braces is a column's name as it stands.
+
+    No {name.attribute} and no {name[0]}: a column may be called so.
+
+    Raises:
+        ValueError: the row lacks a column, or its value cannot be written in the format that the template asks for.
+    """
+    made = []
+    for literal, name, spec, conversion in string.Formatter().parse(template):
+        made.append(literal)
+        if name is not None:
+            if name not in row:
+                raise ValueError(f"the template {template!r} names {{{name}}}, which this row lacks")
+            shape = fill(spec or "", row)
+            try:
+                made.append(format(string.Formatter().convert_field(row[name], conversion), shape))
+            except Exception as error:  # whatever a value's own __format__ raises
+                raise ValueError(
+                    f"the template {template!r} cannot write the column {name!r} as it asks to "
+                    f"({type(error).__name__}: {error})"
+                ) from None
+    return "".join(made)
 
 
 def chat_ids(tokenizer: Any, said: Any) -> list[int]:

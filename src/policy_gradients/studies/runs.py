@@ -18,7 +18,7 @@ import torch
 
 from policy_gradients.evaluation.evaluate import evaluate_run, without_nan
 from policy_gradients.language.files import read_text, write_whole
-from policy_gradients.studies.study import Study
+from policy_gradients.studies.study import Study, require_folders
 from policy_gradients.training.config import config_from_json, differences, to_json
 from policy_gradients.training.loop import train
 from policy_gradients.training.metrics import read_metrics
@@ -62,12 +62,15 @@ def run_study(
         on_run: called with the number of runs that are kept, and of all, at the start and after each.
 
     Raises:
-        ValueError: the folder holds runs, and it is not to be gone on with; or they have other settings; jobs below 1.
+        ValueError: the folder holds runs, and it is not to be gone on with; or they have other settings; jobs below 1;
+            a file is in the folder's place, or an arm's name cannot be that of a folder.
         RuntimeError: a process of the pool was ended from outside.
         Exception: what the first run to fail raised. Runs that were finished are kept in any case.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    require_folders(study)
+    _require_no_file(folder)
     wanted = [(arm, seed) for seed in (study.seeds if seeds is None else seeds) for arm in study.arms]
     if not resume and any(folder.glob(f"*/seed-*/{KEPT}")):
         raise ValueError(f"{folder} holds runs already; go on with --resume, or choose another --output-dir")
@@ -143,8 +146,9 @@ def read_runs(study: Study, folder: Path) -> dict[str, dict[int, dict[str, Any]]
 
     Raises:
         ValueError: a file is damaged, lies in a folder that is not named after a seed, or its run had other settings
-            than the study has now.
+            than the study has now; `folder` is a file.
     """
+    _require_no_file(folder)
     found: dict[str, dict[int, dict[str, Any]]] = {arm: {} for arm in study.arms}
     for arm in study.arms:
         names = [path.parent.name for path in (folder / arm).glob(f"*/{KEPT}")]
@@ -153,6 +157,11 @@ def read_runs(study: Study, folder: Path) -> dict[str, dict[int, dict[str, Any]]
         seeds = sorted(int(name.removeprefix("seed-")) for name in names)
         found[arm] = {seed: _kept(study, folder, arm, seed) for seed in seeds}
     return found
+
+
+def _require_no_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; runs are kept in a folder")
 
 
 def _kept(study: Study, folder: Path, arm: str, seed: int) -> dict[str, Any]:

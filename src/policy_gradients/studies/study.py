@@ -1,9 +1,11 @@
 """A study as it is declared: what is asked, what differs between its arms, and what would settle it."""
 
 import dataclasses
+import itertools
 import math
 import re
 import typing
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ from policy_gradients.training.presets import PRESETS, preset
 
 SHIPPED = Path(__file__).with_name("data")
 LARGEST = 10**5  # bytes of a declaration
+LONGEST_NAME = 255  # bytes of a folder's name, as most file systems have it
+DEVICES = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")  # names that Windows keeps
 COUNTS = {"num_prompts": 1, "skip_prompts": 0, "reference_samples": 1, "perplexity_texts": 1}  # the least of each
 
 Metric = Literal[
@@ -47,11 +51,37 @@ METRICS: dict[str, str] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, which PyYAML reads, takes 1e-4 for text; here it is the number that it is in YAML 1.2."""
+    """Numbers as people write them, and each key once.
+
+    YAML 1.1, which PyYAML reads, takes 1e-4 for text, 010 for 8 and 1:30 for 90. Here 1e-4 is the number that it is in
+    YAML 1.2, and the others are text, which no setting that wants a number takes.
+    """
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """The table; of a key that is there twice, PyYAML would keep the last one."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+            seen.add(name)
+        return node
 
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    _FLOAT,
+    re.compile(
+        r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))\Z"
+        r"|\.(nan|NaN|NAN)\Z"
+    ),
+    list("-+0123456789."),
 )
 
 
@@ -118,8 +148,9 @@ def load_study(name: str) -> Study:
     """The study of that name, or of a YAML file of one's own.
 
     Raises:
-        ValueError: neither is there, or what is declared cannot be run: unknown names, settings out of range, an arm
-            that differs in nothing, a hypothesis about arms that there are not.
+        ValueError: neither is there, or what is declared cannot be run: unknown names, a key that is there twice,
+            settings out of range, an arm that differs in nothing or cannot be a folder, a hypothesis about arms that
+            there are not.
         OSError: the file cannot be read.
     """
     path = SHIPPED / f"{name}.yaml" if name in shipped_studies() else Path(name)
@@ -129,7 +160,8 @@ def load_study(name: str) -> Study:
         raise ValueError(f"there is no study {name!r}; known are {', '.join(shipped_studies())}, or a file") from None
     try:
         found = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+    # PyYAML lets through whatever a value raises that its tag does not fit, such as a date that there is not
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     try:
         return _study(path.stem, found)
@@ -176,20 +208,56 @@ def _study(name: str, found: Any) -> Study:
             raise ValueError(f"{part} must be a table of names, got {getattr(study, part)!r}")
     if len(study.arms) < 2:
         raise ValueError(f"a study needs two arms to compare, got {', '.join(map(str, study.arms)) or 'none'}")
+    require_folders(study)
+    configs = {}
     for arm, settings in study.arms.items():
-        if not isinstance(arm, str) or not arm.strip(" .") or any(c in '/\\:*?"<>|' for c in arm):
-            raise ValueError(f"the name of an arm becomes that of a folder, and {arm!r} cannot be one")
         if not isinstance(settings, dict) or "seed" in {**study.settings, **settings}:
             raise ValueError(f"the arm {arm} must be a table of settings without a seed, got {settings!r}")
         try:
-            study.config(arm, study.seeds[0])
+            configs[arm] = study.config(arm, study.seeds[0])
         except ValueError as error:
             raise ValueError(f"the arm {arm}: {error}") from None
+    for one, other in itertools.combinations(configs, 2):
+        if configs[one] == configs[other]:
+            raise ValueError(f"the arms {one} and {other} differ in nothing: their settings come to the same")
     for each in hypotheses:
         _require_known(each, study)
         if hypotheses.count(each) > 1:
             raise ValueError(f"the hypothesis {each} is declared twice")
     return study
+
+
+def require_folders(study: Study) -> None:
+    """Raise ValueError unless each arm has a folder of its own under its name, on any usual file system."""
+    taken = {_name_on_disk(f"{study.name}.png"): "the study's figure"}
+    for arm in study.arms:
+        if why := _no_folder(arm):
+            raise ValueError(f"the name of an arm becomes that of a folder, and {arm!r} cannot be one: {why}")
+        if (name := _name_on_disk(arm)) in taken:
+            raise ValueError(
+                f"the name of an arm becomes that of a folder, and {arm!r} cannot be one beside {taken[name]}, which "
+                "has the same name on some file systems"
+            )
+        taken[name] = f"the arm {arm!r}"
+
+
+def _no_folder(name: Any) -> str:
+    """Why a name cannot be that of a folder, on Windows either; empty if it can."""
+    if not isinstance(name, str) or not name:
+        return "it is no text"
+    if any(c in '/\\:*?"<>|' or unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        return 'it holds a control character, half of a character, or one of / \\ : * ? " < > |'
+    if len(name.encode()) > LONGEST_NAME:
+        return f"it has more than {LONGEST_NAME} bytes"
+    if name[-1] in " ." or not name.strip():
+        return "it ends with a space or a dot"
+    device = DEVICES.fullmatch(name.partition(".")[0].strip().lower())
+    return "Windows keeps that name for a device" if device else ""
+
+
+def _name_on_disk(name: str) -> str:
+    """One spelling of all that a file system may take for the same name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _require_known(hypothesis: Hypothesis, study: Study) -> None:
@@ -198,8 +266,9 @@ def _require_known(hypothesis: Hypothesis, study: Study) -> None:
             raise ValueError(f"a hypothesis speaks of the arm {arm!r}; known are {', '.join(study.arms)}")
     if hypothesis.metric not in typing.get_args(Metric):
         raise ValueError(f"unknown metric {hypothesis.metric!r}; known are {', '.join(METRICS)}")
-    if not isinstance(hypothesis.smallest, int | float) or not 0 < hypothesis.smallest < math.inf:
-        raise ValueError(f"smallest must be above 0, the least difference that matters; got {hypothesis.smallest!r}")
+    smallest = hypothesis.smallest
+    if isinstance(smallest, bool) or not isinstance(smallest, int | float) or not 0 < smallest < math.inf:
+        raise ValueError(f"smallest must be above 0, the least difference that matters; got {smallest!r}")
     if hypothesis.arm == hypothesis.against:
         raise ValueError(f"a hypothesis compares {hypothesis.arm!r} with itself")
 

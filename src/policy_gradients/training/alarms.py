@@ -1,7 +1,8 @@
 """Alarms: what a run that is going wrong shows in its own numbers, in time to stop it.
 
 Each alarm is a function of the rows of metrics so far (the last is the step just done); it returns a sentence, or None.
-A threshold stands where no healthy run comes near it and the failure goes far beyond it; each docstring says why there.
+A threshold stands where the healthy runs of the lab do not come near it and the failure goes far beyond it; each
+docstring says why there.
 """
 
 import math
@@ -177,13 +178,14 @@ def entropy_collapse(rows: Rows) -> str | None:
     """Entropy below a fifth of the first step's.
 
     Steering spends entropy: runs that learn the shipped rule and still write a hundred different texts keep 40 % and
-    more. One that fell below a fifth ended with 25 different texts for 100 prompts.
+    more. One that fell below a fifth ended with 25 different texts for 100 prompts; another, whose answers are of three
+    tokens, with one template filled in. Texts may still differ when it rings: it is meant to come in time.
     """
     if rows[0]["step"] == 1 and rows[-1]["entropy"] < 0.2 * rows[0]["entropy"]:
         return (
             f"entropy has fallen from {rows[0]['entropy']:.2f} to {rows[-1]['entropy']:.2f} nats a token: the policy "
-            "writes one text over and over. A bonus must be the full softmax's entropy (-log π of the sample has no "
-            "gradient on average); a higher β or a lower learning rate help too"
+            "is about to write one text, or one template, over and over (see distinct_share). A bonus must be the full "
+            "softmax's entropy (-log π of the sample has no gradient on average); a higher β helps, too"
         )
     return None
 

@@ -8,12 +8,12 @@ class ToleranceCurriculum:
     """Narrow the length tolerance while the policy keeps up, widen it again when it does not.
 
     A 0/1 reward teaches most where about half of the completions earn it: p^G + (1-p)^G of the groups are uniform and
-    carry no gradient. So the tolerance chases a pass rate, in steps of about an eighth, instead of a clock.
+    carry no gradient. So the tolerance chases a share, in steps of about an eighth, instead of a clock.
 
     Attributes:
         tolerance: characters too many or too few that the training reward still accepts.
         maximum: where it starts, and the widest it gets.
-        success: running mean of the share of completions within the tolerance.
+        success: running mean of what the gate counts: the share within the tolerance, or the mean training reward.
         patient: after each narrowing the mean starts again half-way between the two marks, and follows more slowly. The
             policy gets time to become what the narrower length asks for.
     """

@@ -205,7 +205,7 @@ def _go_on(
         if main:
             bar.write(sentence, file=sys.stderr)
     rows = folder.rows_so_far() if main else []
-    rung: set[str] = set()
+    rung: set[str] = set() if config.needs_groups else {"uniform_groups"}  # nobody is compared within one
     before = rows[-1].get("elapsed", 0.0) if rows else 0.0
     start, done, kept = time.perf_counter(), first_step, first_step
     while done < config.max_steps and run.pass_rate <= config.stop_above:

@@ -12,7 +12,8 @@ from policy_gradients.training.credit import Credit, TokenLosses
 def loss_per_token(
     scores: TokenScores, old: TokenScores, piece: Batch, credit: Credit, config: TrainConfig
 ) -> TokenLosses:
-    """The loss of each token; with the default settings its sum has the gradient of -(E[R] - β KL + c H).
+    """The loss of each token; with the default settings its sum has the gradient of -(E[R] - β KL), less c ∇H of each
+    step's own choice: a bonus for entropy pays for the tokens as they stand, not for leading to undecided ones.
 
     The divergence enters as its gradient does (`divergence_parts`): exactly at each step, and, for the choices that
     lead into costly states, as a cost beside the reward, with a baseline of its own. Or not at all, where the policy is

@@ -56,7 +56,7 @@ _LARGER: dict[str, Any] = {
     "max_steps": 300,
 }
 
-# Tokens are whole words here, and two of 20,000 samples of the reference pass: nothing to average. So values come from
+# Tokens are whole words, and none of 20,000 samples of the reference passes: nothing to average. So values come from
 # the chances of what was not drawn, too, and the policy is fitted to all that is good. Two prompts a step: time goes
 # into completions. The price on what happens to prompts is small: larger ones cost variety, and then the rule.
 _SMOLLM2: dict[str, Any] = {

@@ -12,7 +12,7 @@ completion, for nothing that the rule asks for. So a short second stage has answ
 of so many characters is.
 
 A token is a pair of characters. With ordinary byte-pair tokens a model of this size does not learn to count characters
-(README, "Choices"); with pairs, a length is a position, which attention can see.
+(docs/choices.md); with pairs, a length is a position, which attention can see.
 """
 
 import copy
@@ -31,6 +31,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from policy_gradients.language.export import export_model
+from policy_gradients.language.files import require_place
 from policy_gradients.language.models import load_model
 from policy_gradients.language.prompts import instruction
 from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule
@@ -169,19 +170,16 @@ def pretrain(config: PretrainConfig, output_dir: Path, start_from: Path | None =
         start_from: what an earlier stage wrote: its tokenizer and weights instead of new ones.
 
     Raises:
-        ValueError: `start_from` holds no such model; another process writes to `output_dir`.
+        ValueError: `start_from` holds no such model; another process writes to `output_dir`; that is a file.
+        OSError: `output_dir` cannot be written to.
     """
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"{output_dir} is a file; the model is written to a folder")
+    require_place(output_dir)
+    FolderLock(output_dir).refuse_if_held()
+    model, tokenizer = _beginning(config, start_from)  # before there is a folder, for this may be refused
     output_dir.mkdir(parents=True, exist_ok=True)
     with FolderLock(output_dir):
-        torch.manual_seed(config.seed)
-        if start_from is None:
-            example = AllOf((ExactLength(64), DigitSum(3)))
-            stated = [f"user\n{instruction(example)}\nassistant\n"] * 2000
-            tokenizer = train_tokenizer([a["text"] for a in shipped_articles("train")] + stated, config.vocab_size)
-            model = new_model(tokenizer, config)
-        else:
-            model, tokenizer = load_model(str(start_from))
-            model.train()
         log: list[dict[str, Any]] = []
         for row in optimise(model, tokenizer, config, log_every):
             log.append(row)
@@ -190,6 +188,18 @@ def pretrain(config: PretrainConfig, output_dir: Path, start_from: Path | None =
                 export_model(copy.deepcopy(model).to(torch.float16), tokenizer, output_dir)
                 text = json.dumps({"config": asdict(config), "log": log}, indent=1)
                 (output_dir / "pretrain.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _beginning(config: PretrainConfig, start_from: Path | None) -> tuple[Any, PreTrainedTokenizerFast]:
+    """What training starts from: an earlier stage's model and tokenizer, or new ones."""
+    torch.manual_seed(config.seed)
+    if start_from is not None:
+        model, tokenizer = load_model(str(start_from))
+        return model.train(), tokenizer
+    example = AllOf((ExactLength(64), DigitSum(3)))
+    stated = [f"user\n{instruction(example)}\nassistant\n"] * 2000
+    tokenizer = train_tokenizer([a["text"] for a in shipped_articles("train")] + stated, config.vocab_size)
+    return new_model(tokenizer, config), tokenizer
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Qwen2ForCausalLM:

@@ -190,7 +190,7 @@ def _seeds(hypotheses, alpha, ways=2, strictly=True):
     },
 )
 def least_seeds(hypotheses, alpha):
-    """Fewest seeds n with which one of so many hypotheses can have a p-value below alpha after Holm's correction."""
+    """Fewest seeds n with which one of so many hypotheses can have a sign-flip p-value below alpha after Holm."""
     seeds = 1
     while 2**seeds * alpha <= 2 * hypotheses:
         seeds += 1

@@ -99,8 +99,8 @@ def _lower(q, n, ties=0.0):
     },
 )
 def fires_at_nothing(q, samples, prompts):
-    """Two equal policies pass with probability q at each of so many prompts, and are sampled so often at each: how
-    likely is the first one's sampled pass rate below the second one's at one prompt at least?"""
+    """Two equal policies pass with probability q at each of so many prompts; all samples are independent. How likely is
+    the first one's sampled pass rate below the second one's at one prompt at least?"""
     tied = sum((math.comb(samples, k) * q**k * (1 - q) ** (samples - k)) ** 2 for k in range(samples + 1))
     return 1 - (0.5 + tied / 2) ** prompts
 
@@ -434,7 +434,7 @@ def _at_most(p, scores, strict=False):
 )
 def best_of_n(probabilities, scores, n):
     """Probabilities (m,) of each answer to be the one kept: n are drawn from `probabilities` (m,), and the one with the
-    highest of `scores` (m,) is kept. Of equal scores any of those drawn may be, with equal chances."""
+    highest of `scores` (m,) is kept. Of the draws that share the highest score, each is kept with the same chance."""
     kept = torch.zeros_like(probabilities)
     for score in scores.unique():
         equal = scores == score
