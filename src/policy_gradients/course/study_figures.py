@@ -165,6 +165,11 @@ def _differences(axes: Axes, comparisons: Sequence[Comparison]) -> None:
         axes.text(
             1.01, place, each.verdict, color=colour, fontsize=8, va="center", transform=axes.get_yaxis_transform()
         )
-    axes.set_yticks(places, [f"{each.hypothesis.arm} − {each.hypothesis.against}" for each in comparisons], fontsize=8)
+    several = len({each.hypothesis.metric for each in comparisons}) > 1
+    labels = []
+    for hypothesis in (each.hypothesis for each in comparisons):
+        metric = f",\n{hypothesis.metric.replace('_', ' ')}" if several else ""
+        labels.append(f"{hypothesis.arm} − {hypothesis.against}{metric}")
+    axes.set_yticks(places, labels, fontsize=8)
     axes.set(title="Differences", xlabel="in units of the smallest difference that matters (grey: none)")
     axes.tick_params(axis="y", length=0)
