@@ -250,6 +250,8 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     rate = report_of("page-priced", 0)["tuned"]["pass_rate"]
     assert f"Seed 0 passes {rate:.0%}".replace("%", " %") in page and len(texts) == 7
     assert f'{often} are "{said}"' in page
+    [(said, often), *others] = Counter(tuned_texts("page-priced", 1)).most_common()
+    assert f'Seed 1 has three: {often} are "{said}"' in page and len(others) == 2
     paid, distinct = zip(*[narrowed(rows, 6) for rows in logs], strict=True)
     assert "they have paid {:.1f} and {:.1f} nats".format(*paid) in page
     assert "{:.0f} and {:.0f} % of the texts are distinct (without".format(*(100 * each for each in distinct)) in page

@@ -86,7 +86,7 @@ def test_a_good_reward_function_passes_through():
         np.ones(2),
         [np.int8(1), True],
     ],
-    ids=str,
+    ids=["arrays", "tensors", "a generator", "fractions and decimals", "an array", "numpy and bool"],
 )
 def test_whatever_holds_one_number_is_one(answer):
     assert call_reward(lambda completions: answer, [GOOD, GOOD]) == [1.0, 1.0]

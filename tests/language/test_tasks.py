@@ -132,7 +132,7 @@ def test_a_reward_that_fails_is_named_with_its_line():
         ({"weights": ["1"]}, "a weight must be a finite number; this is 1"),
         ({"pass_at": math.nan}, "pass_at must be a finite number; this is nan"),
         ({"pass_at": None}, "pass_at must be a finite number; this is None"),
-        ({"reward": [right, 2]}, "a reward must be a function; this is int: '2'"),
+        ({"reward": [print, 2]}, "a reward must be a function; this is int: '2'"),
         ({"reward": None}, "a reward must be a function; this is NoneType"),
         ({"rows": [{0: "a"}]}, "names of columns must be text; 0 is int"),
         ({"instruction": "{question:{zz}}"}, "names {zz}, and the columns are"),
