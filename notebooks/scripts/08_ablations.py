@@ -351,9 +351,8 @@ print(
 # %%
 CLAIMED = ("inverse variance", "variance")  # the two whose weight follows the variance
 told = [claim for claim in claims(study, found) if claim.arm in CLAIMED]
-if stored:
-    winners = " and ".join(claim.arm for claim in told if claim.verdict == "holds") or "neither"
-    ask("08: the verdict", winners, because=" ".join(claim.sentence for claim in told))
+winners = " and ".join(claim.arm for claim in told if claim.verdict == "holds") or "neither"
+ask("08: the verdict", winners, because=" ".join(claim.sentence for claim in told))
 
 # %%
 from policy_gradients.studies.analysis import summaries
@@ -484,8 +483,7 @@ Table(["arm", "baseline", "scale"], [[arm, *settings.values()] for arm, settings
 runs_there = read_runs(second, folder.with_name(second.name))
 found_there = compare(second, runs_there) if any(runs_there.values()) else []
 faster = [c.hypothesis.arm for c in found_there if c.hypothesis.against == "RLOO" and c.verdict == "holds"]
-if found_there:
-    ask("08: what to divide by", " and ".join(faster) or "none of them", because="See the differences below.")
+ask("08: what to divide by", " and ".join(faster) or "none of them", because="See the differences below.")
 
 # %%
 Table(header, summaries(second, runs_there, METRICS))

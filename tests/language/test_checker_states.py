@@ -253,7 +253,7 @@ def test_a_rule_that_no_completion_can_reach_is_named_before_any_work(tokenizer)
     require_reachable(length_and_digits(64), tokenizer, len(tokenizer), 33)
     for rule, cap in {
         "graphemes=280": 141, "last-number-prime": 2, "digits%97=96": 2, "-a": 1, "+a,+b": 3, "+STRASSE": 5,
-        "length=2&+internationalisation": 11,
+        "length=20&+internationalisation": 11,
     }.items():  # fmt: skip
         require_reachable(parse_rule(rule), tokenizer, len(tokenizer), cap)
         if cap > 1:
