@@ -785,26 +785,10 @@ retrieval, generation, both = retrieval_spreads(*policies, rewards, start, libra
 rows = []
 for document, answer in ((1000, 50), (300, 100), (100, 200)):
     g = best_group(both.between, both.within, document, answer)
-    saved = both.variance(1, g) * (document + g * answer) / (both.variance() * (document + answer))
-    rows.append(
-        [
-            document,
-            answer,
-            g,
-            f"{(document + g * answer) / (document + answer):.2f}",
-            f"{both.variance() / both.variance(1, g):.2f}",
-            f"{saved:.2f}",
-        ]
-    )
-header = [
-    "tokens of a document",
-    "of an answer",
-    "best G",
-    "times the tokens",
-    "times less variance",
-    "variance for equal tokens",
-]
-Table(header, rows)
+    tokens, less = (document + g * answer) / (document + answer), both.variance() / both.variance(1, g)
+    rows.append([document, answer, g, f"{tokens:.2f}", f"{less:.2f}", f"{tokens / less:.2f}"])
+header = ["tokens of a document", "of an answer", "best G", "times the tokens", "times less variance"]
+Table([*header, "variance for equal tokens"], rows)
 
 # %%
 from policy_gradients.course.open_figures import tokens_figure
@@ -833,6 +817,7 @@ def top_k(theta, k):
     return table[0][kept].softmax(-1) @ values[kept]
 
 
+# %%
 rows = []
 for k in range(1, D + 1):
     first, length = by_autograd(lambda t: top_k(t, k), start)[:Y], by_document.norm()  # noqa: B023
@@ -842,15 +827,8 @@ for k in range(1, D + 1):
     sampled = retrieval.variance(tokens / (300 + group * 100), group) / length.item() ** 2
     until = f"{sampled / bias:.0f}" if bias else "–"
     rows.append([k, f"{angle:.0f}°" if first.norm() > 1e-12 else "no gradient", bias, tokens, sampled, until])
-header = [
-    "K",
-    "angle to ∇J",
-    "bias² / length²",
-    "tokens read",
-    "sampled with as many: variance",
-    "batches until it is nearer",
-]
-Table(header, rows)
+header = ["K", "angle to ∇J", "bias² / length²", "tokens read", "sampled with as many: variance"]
+Table([*header, "batches until it is nearer"], rows)
 
 # %% [markdown]
 # One batch of K documents, summed over, is nearer to the truth than one batch of samples that cost as much: sampling is very
@@ -1401,19 +1379,11 @@ for name, credited in METHODS.items():
     needed[name], curves[name] = steps[best, 10:], passed[:, best, 10:].numpy()
     when = needed[name].clamp(max=STEPS)[None]
     at, rate = (column[:, best, 10:].gather(0, when)[0] for column in (apart, passed))
-    least = torch.tensor(
-        [kl_floor(q, p) for q in rate.tolist()]
-    )  # they overshoot: each at the rate that it has by then
-    rows.append(
-        [
-            name,
-            RATES_TRIED[best],
-            needed[name].double().quantile(0.5).item(),
-            needed[name].max().item(),
-            rate.mean().item(),
-            (at - least).mean().item(),
-        ]
-    )
+    above = at - torch.tensor([kl_floor(q, p) for q in rate.tolist()])  # they overshoot: each at its own rate
+    slowest, median = needed[name].max().item(), needed[name].double().quantile(0.5).item()
+    rows.append([name, RATES_TRIED[best], median, slowest, rate.mean().item(), above.mean().item()])
+
+# %%
 header = [
     "learns from",
     "learning rate",

@@ -10,6 +10,9 @@ import pytest
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
 from policy_gradients.language.rules import parse_rule
+from policy_gradients.studies.analysis import outcome
+from policy_gradients.studies.runs import read_runs
+from policy_gradients.studies.study import load_study
 from policy_gradients.training.config import to_json
 from policy_gradients.training.metrics import read_metrics
 from policy_gradients.training.presets import PRESETS, preset
@@ -244,6 +247,11 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     folder = ROOT / "results" / "page-priced"
     logs = [read_metrics(folder / f"seed-{seed}" / "metrics.jsonl") for seed in (0, 1)]
     page, lesson = prose(*PAGE), prose(*LESSON)
+    price = {"kl_place": "reward", "kl_weight": 0.08, "kl_success_weight": 0.08, "learning_rate": 1.5e-5}
+    for seed in (0, 1):
+        config = json.loads((folder / f"seed-{seed}" / "config.json").read_text(encoding="utf-8"))
+        asked = preset("page", prompt_source="shipped", model=config["model"], seed=seed, max_steps=160, **price)
+        assert config == to_json(asked)
     assert [len(rows) for rows in logs] == [65, 65] and "in 65 steps, where one of three did" in page
     texts = Counter(tuned_texts("page-priced", 0))
     [(said, often)] = texts.most_common(1)
@@ -281,3 +289,11 @@ def test_the_facts_are_what_the_prose_says():
     said = f"Of {told['facts']} facts"
     assert said in prose(*PAGE) and f"knows {before} before, and {after} at the end of seed 0" in prose(*PAGE)
     assert f"(exact McNemar p = {told['paired']['p_value']:.2f})" in prose(*PAGE)
+
+
+def test_how_many_runs_never_reach_a_half_is_what_notebook_08_says():
+    study = load_study("entropy")
+    runs = read_runs(study, ROOT / "results" / "ablations" / "entropy")
+    never = [sum(outcome(run, "steps_to_half") > 30 for run in of_arm.values()) for of_arm in runs.values()]
+    assert (min(never), max(never)) == (1, 5)
+    assert "one to five of an arm's ten runs never get there" in prose("notebooks", "scripts", "08_ablations.py")

@@ -1,5 +1,7 @@
 """What is drawn is what the runs hold, and the alt text says it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -43,6 +45,13 @@ def test_curves_and_differences(runs):
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["constant − off"]
     alt = figure.get_label()
     assert "off 23%, constant 43%" in alt and "constant better than off in mean_strict_rate: +0.200, holds" in alt
+
+
+def test_a_difference_has_its_metric_beside_it_where_there_are_several(runs):
+    asked = (HYPOTHESES[0], Hypothesis("constant", "off", "last_entropy", 0.1))
+    figure = study_figure(STUDY, runs, compare(dataclasses.replace(STUDY, hypotheses=asked), runs))
+    ticks = [tick.get_text() for tick in figure.axes[1].get_yticklabels()]
+    assert ticks == ["constant − off,\nmean strict rate", "constant − off,\nlast entropy"]
 
 
 def test_runs_of_several_lengths_are_drawn_as_far_as_all_go(runs, make_run):

@@ -297,6 +297,14 @@ def test_a_constant_reward_warns_before_training(config, caplog):
     assert "a constant reward has no gradient" in caplog.text
 
 
+@pytest.mark.parametrize("credit", ["completion", "state"])
+def test_silent_groups_are_an_alarm_where_completions_are_compared_within_them(config, tmp_path, monkeypatch, credit):
+    silent = []
+    monkeypatch.setattr(loop, "ring_once", lambda rows, rung: silent.append("uniform_groups" in rung) or [])
+    train(with_settings(config, credit=credit), tmp_path / "run", progress=False)
+    assert silent == [credit == "state"] * 4
+
+
 def test_a_gradient_that_is_not_finite_is_skipped(config, caplog):
     run = rewarded(config, number_of_e)
     before = {name: p.clone() for name, p in run.model.named_parameters()}

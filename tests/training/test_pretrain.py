@@ -45,3 +45,11 @@ def test_a_folder_in_use_is_refused_before_the_model_is_read(tmp_path, monkeypat
     monkeypatch.setattr(module, "load_model", None)
     with FolderLock(tmp_path), pytest.raises(InUse):
         pretrain(SMALL, tmp_path, tmp_path / "nothing")
+
+
+def test_what_is_in_the_folder_already_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load_model", None)
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not empty; choose another"):
+        pretrain(SMALL, tmp_path, tmp_path / "nothing")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]

@@ -185,7 +185,8 @@ def entropy_collapse(rows: Rows) -> str | None:
         return (
             f"entropy has fallen from {rows[0]['entropy']:.2f} to {rows[-1]['entropy']:.2f} nats a token: the policy "
             "is about to write one text, or one template, over and over (see distinct_share). A bonus must be the full "
-            "softmax's entropy (-log π of the sample has no gradient on average); a higher β helps, too"
+            "softmax's entropy (-log π of the sample has no gradient on average); a higher β or a lower learning rate "
+            "help, too"
         )
     return None
 

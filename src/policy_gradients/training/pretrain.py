@@ -38,7 +38,7 @@ from policy_gradients.language.rules import AllOf, DigitSum, ExactLength, Rule
 from policy_gradients.language.scoring import plain_perplexity
 from policy_gradients.language.text import shipped_articles, split_sentences
 from policy_gradients.training.config import Checked, number
-from policy_gradients.training.lock import FolderLock
+from policy_gradients.training.lock import LOCK, FolderLock
 
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (  # ChatML without a system turn, as Qwen2.5 writes it
@@ -170,13 +170,16 @@ def pretrain(config: PretrainConfig, output_dir: Path, start_from: Path | None =
         start_from: what an earlier stage wrote: its tokenizer and weights instead of new ones.
 
     Raises:
-        ValueError: `start_from` holds no such model; another process writes to `output_dir`; that is a file.
+        ValueError: `start_from` holds no such model; `output_dir` is a file, is not empty, or another process writes
+            to it.
         OSError: `output_dir` cannot be written to.
     """
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"{output_dir} is a file; the model is written to a folder")
     require_place(output_dir)
     FolderLock(output_dir).refuse_if_held()
+    if output_dir.exists() and any(file.name != LOCK for file in output_dir.iterdir()):
+        raise ValueError(f"output folder {output_dir} is not empty; choose another")
     model, tokenizer = _beginning(config, start_from)  # before there is a folder, for this may be refused
     output_dir.mkdir(parents=True, exist_ok=True)
     with FolderLock(output_dir):
