@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from scipy.stats import fisher_exact
 
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
@@ -252,6 +253,7 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
         config = json.loads((folder / f"seed-{seed}" / "config.json").read_text(encoding="utf-8"))
         asked = preset("page", prompt_source="shipped", model=config["model"], seed=seed, max_steps=160, **price)
         assert config == to_json(asked)
+    assert f"Fisher's exact test has p = {fisher_exact([[2, 0], [1, 2]]).pvalue:.1f}" in page
     assert [len(rows) for rows in logs] == [65, 65] and "in 65 steps, where one of three did" in page
     texts = Counter(tuned_texts("page-priced", 0))
     [(said, often)] = texts.most_common(1)
