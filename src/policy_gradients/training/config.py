@@ -191,6 +191,9 @@ class ByGroup(Checked):
     """What a reward is compared with: the rest of its group, its whole group, the whole batch, or nothing."""
     scale: Scale = "none"
     """`std`: advantages are divided by the standard deviation of their group; `batch_std`: by that of the batch."""
+    sharing: float = number(0.0, least=0, most=1)
+    """Above 0, a reward is divided by that power of the number of the step's completions that earned something and are
+    like it (`shared_rewards`), before it is compared. What is reported is not."""
     clip: Clip | None = None
 
 

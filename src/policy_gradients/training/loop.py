@@ -15,13 +15,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from policy_gradients.estimators.advantages import zero_variance_share
+from policy_gradients.estimators.sharing import shared_rewards
+from policy_gradients.language.likeness import likeness
 from policy_gradients.language.models import end_token_ids
 from policy_gradients.language.rewards import Completion, OwnReward, RewardError, decode
 from policy_gradients.language.tasks import RewardTask, Task
 from policy_gradients.language.text import shipped_excerpts
 from policy_gradients.training.alarms import require_finite, ring_once
 from policy_gradients.training.batch import Batch, Rewarded, Sample, Stopwatch
-from policy_gradients.training.config import TrainConfig
+from policy_gradients.training.config import ByGroup, TrainConfig
 from policy_gradients.training.credit import MakeCredit, make_credit
 from policy_gradients.training.distribution import gather_columns, own_rows
 from policy_gradients.training.plan import expected_seconds, plan
@@ -47,7 +49,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     with watch.part("reward"):
         rewarded = reward_batch(run, sample)
         # 3 advantage: from the whole batch, whose statistics may be needed; then each process takes its own prompts
-        advantages = run.credit.assign(rewarded.groups, partial(training_reward, run))
+        advantages = run.credit.assign(compared_rewards(run, rewarded), partial(training_reward, run))
     batch = Batch(
         sample.rollout, rewarded.own, own_prompts(advantages, run.accelerator), len(rewarded.strict), rewarded.tokens,
         kl_weight(config, run.pass_rate), bonus(run, rewarded.groups),
@@ -85,6 +87,14 @@ def reward_batch(run: Run, sample: Sample) -> Rewarded:
             "distinct_share": len(set(texts)) / len(texts),
         },
     )
+
+
+def compared_rewards(run: Run, rewarded: Rewarded) -> Tensor:
+    """What advantages are made of: the rewards, (prompts of the global batch, G), shared by who is alike if asked for."""
+    credit = run.config.credit
+    if isinstance(credit, ByGroup) and credit.sharing:
+        return shared_rewards(rewarded.groups, likeness(rewarded.texts), credit.sharing)
+    return rewarded.groups
 
 
 def training_reward(run: Run, completions: Sequence[Completion]) -> Sequence[float]:
