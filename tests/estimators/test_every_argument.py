@@ -78,6 +78,7 @@ GOOD = {
     "self_normalized": {"weights": draw(7).abs()},
     "sequence_old_log_probs": {**RATIO, "mask": MASK},
     "shape_rewards": {**EPISODES, "potentials": draw(3, 4)},
+    "shared_rewards": {"rewards": draw(4).abs(), "alike": torch.ones(4, 4, dtype=D), "sharing": 0.5},
     "soft_target": {"log_ref": LOG_REF, "action_values": ACTION_VALUES, "temperature": 0.5},
     "target_entropy_weight": {"weight": 0.1, "entropy": 1.0, "target": 1.2, "rate": 0.1, "cap": 1.0},
     "td_errors": {**EPISODES, "values": VALUES},

@@ -70,6 +70,23 @@ def test_the_entropy_weight_follows_its_target(config):
     assert weights[0] == 0.01 and weights[0] < weights[1] < weights[2]  # 9 nats are more than 400 tokens can have
 
 
+def test_shared_rewards_are_what_is_compared_and_not_what_is_reported(config):
+    """Where all earn the same, nothing is learnt without sharing; with it, those win that are like fewer others."""
+
+    def of(**settings):
+        config_of_it = with_settings(config, temperature=0.1, **settings)  # so that some texts are alike
+        return train_step(rewarded(config_of_it, lambda completions: [1.0] * len(completions)), 0)
+
+    plain, shared = of(), of(sharing=1.0)
+    assert plain["grad_norm"] == 0 and plain["zero_variance_share"] == 1
+    assert shared["grad_norm"] > 0 and shared["zero_variance_share"] < 1
+    assert shared["train_reward"] == 1 and shared["reward_std"] == 0
+    with pytest.raises(ValueError, match="sharing must be at most 1"):
+        with_settings(config, sharing=2.0)
+    with pytest.raises(ValueError, match="sharing has no part in this run: it needs credit completion"):
+        with_settings(config, credit="state", sharing=0.5)
+
+
 def test_groups_of_one_learn_from_the_batch(config):
     options = {"num_prompts": 16, "num_generations": 1, "baseline": "batch_mean", "scale": "batch_std"}
     row = train_step(rewarded(with_settings(config, **options), number_of_e), 0)

@@ -79,6 +79,7 @@ from policy_gradients.estimators.returns import (
     td_errors,
 )
 from policy_gradients.estimators.scores import score_gradient, score_vectors
+from policy_gradients.estimators.sharing import shared_rewards
 from policy_gradients.estimators.state_values import StateValues
 from policy_gradients.estimators.trajectories import Trajectories
 from policy_gradients.estimators.transition_values import TransitionValues
@@ -148,6 +149,7 @@ __all__ = [
     "self_normalized",
     "sequence_old_log_probs",
     "shape_rewards",
+    "shared_rewards",
     "soft_target",
     "target_entropy_weight",
     "td_errors",

@@ -9,35 +9,36 @@ from policy_gradients.estimators.checks import check_not_negative, finite, wide
 def shared_rewards(rewards: Tensor, alike: Tensor, sharing: float = 1.0) -> Tensor:
     """r_i / (Σ_j s_ij)^γ: what a completion earned, over how many of the step that earned something are like it.
 
-    Fitness sharing (Goldberg & Richardson 1987, "Genetic algorithms with sharing for multimodal function optimization");
-    among a group's answers DRA-GRPO does it (Chen et al. 2025, arXiv:2505.09655), and a bonus that falls with
-    repetition within a batch is in Song, Kempe & Munos 2025 (arXiv:2509.06941).
+    Fitness sharing (Goldberg & Richardson 1987, "Genetic algorithms with sharing for multimodal function
+    optimization"); among a group's answers DRA-GRPO does it (Chen et al. 2025, arXiv:2505.09655), and a bonus that
+    falls with repetition within a batch is in Song, Kempe & Munos 2025 (arXiv:2509.06941).
 
     With γ = 1 and s the equality of texts, the policy gradient of these rewards is exactly that of
     E[Σ_y r(y) (1 + 1/2 + … + 1/n_y)], where n_y of the step's completions are the text y: the k-th copy is worth 1/k.
 
     Args:
-        rewards: any shape, N numbers in all, not negative: a share of a punishment would be less of it.
+        rewards: any shape, N numbers in all. What is 0 or less is left as it is: a share of a punishment would be less
+            of it.
         alike: s, (N, N), in the order of `rewards` flattened: 1 for what is the same, 0 for what has nothing in common.
         sharing: γ; 0 leaves rewards as they are.
 
     Returns:
-        Shape and dtype of `rewards` (whole numbers as floats), no gradient. What earned nothing earns nothing.
+        Shape and dtype of `rewards` (whole numbers as floats), no gradient.
 
     Raises:
-        ValueError: wrong shapes, values not finite, negative rewards, `alike` outside [0, 1] or without ones on its
-            diagonal, `sharing` negative.
+        ValueError: wrong shapes, values not finite, `alike` outside [0, 1] or without ones on its diagonal, `sharing`
+            negative.
     """
     rewards, alike = finite("rewards", rewards).detach(), finite("alike", alike).detach()
     check_not_negative("sharing", sharing)
     count = rewards.numel()
     if alike.shape != (count, count):
         raise ValueError(f"alike must have shape {(count, count)}, a row for each reward, got {tuple(alike.shape)}")
-    if (rewards < 0).any():
-        raise ValueError(f"rewards {tuple(rewards.shape)} must not be negative to be shared")
     if ((alike < 0) | (alike > 1)).any() or (alike.diagonal() != 1).any():
         raise ValueError(f"alike {tuple(alike.shape)} must lie in [0, 1], with ones on its diagonal")
-    earned = wide(rewards).flatten()
-    crowd = wide(alike).to(earned.dtype) @ (earned > 0).to(earned.dtype)
-    shares = torch.where(earned > 0, earned / crowd.where(earned > 0, 1.0) ** sharing, 0.0)
-    return shares.reshape(rewards.shape).to(rewards.dtype)
+    values = wide(rewards).flatten()
+    earned = values > 0
+    crowd = wide(alike).to(values.dtype) @ earned.to(values.dtype)
+    return (
+        torch.where(earned, values / crowd.where(earned, 1.0) ** sharing, values).view(rewards.shape).to(rewards.dtype)
+    )

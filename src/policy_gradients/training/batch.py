@@ -28,6 +28,7 @@ class Rewarded:
     Attributes:
         own: (prompts of this process, G).
         groups: (prompts of the global batch, G), on the CPU.
+        compared: what advantages are made of, of the same shape: `groups`, or what sharing left of it.
         strict: (completions of the global batch,), 1 where the strict metric is met.
         texts: of the global batch.
         shown: what the row of metrics says of them.
@@ -35,6 +36,7 @@ class Rewarded:
 
     own: Tensor
     groups: Tensor
+    compared: Tensor
     strict: Tensor
     texts: list[str]
     tokens: int

@@ -49,7 +49,7 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     with watch.part("reward"):
         rewarded = reward_batch(run, sample)
         # 3 advantage: from the whole batch, whose statistics may be needed; then each process takes its own prompts
-        advantages = run.credit.assign(compared_rewards(run, rewarded), partial(training_reward, run))
+        advantages = run.credit.assign(rewarded.compared, partial(training_reward, run))
     batch = Batch(
         sample.rollout, rewarded.own, own_prompts(advantages, run.accelerator), len(rewarded.strict), rewarded.tokens,
         kl_weight(config, run.pass_rate), bonus(run, rewarded.groups),
@@ -74,9 +74,11 @@ def reward_batch(run: Run, sample: Sample) -> Rewarded:
     local = torch.tensor([earned, strict, [len(c.text) for c in completions], rollout.mask.sum(1).tolist(), ends])
     rewards, strict_all, characters, tokens, ends = accelerator.gather(local.T.to(accelerator.device)).T.cpu()
     texts = gather_object([c.text for c in completions])
+    groups = rewards.unflatten(0, (-1, rollout.num_generations))
     return Rewarded(
         own=torch.tensor(earned, device=accelerator.device).unflatten(0, (-1, rollout.num_generations)),
-        groups=rewards.unflatten(0, (-1, rollout.num_generations)),
+        groups=groups,
+        compared=compared_rewards(run, groups, texts),
         strict=strict_all,
         texts=texts,
         tokens=int(tokens.sum()),
@@ -89,12 +91,12 @@ def reward_batch(run: Run, sample: Sample) -> Rewarded:
     )
 
 
-def compared_rewards(run: Run, rewarded: Rewarded) -> Tensor:
-    """What advantages are made of: the rewards, (prompts of the global batch, G), shared by who is alike if asked for."""
+def compared_rewards(run: Run, groups: Tensor, texts: list[str]) -> Tensor:
+    """What advantages are made of, (prompts of the global batch, G): rewards, shared by what is alike if asked for."""
     credit = run.config.credit
     if isinstance(credit, ByGroup) and credit.sharing:
-        return shared_rewards(rewarded.groups, likeness(rewarded.texts), credit.sharing)
-    return rewarded.groups
+        return shared_rewards(groups, likeness(texts), credit.sharing)
+    return groups
 
 
 def training_reward(run: Run, completions: Sequence[Completion]) -> Sequence[float]:
@@ -130,7 +132,7 @@ def describe(run: Run, step: int, batch: Batch, rewarded: Rewarded, watch: Stopw
         "reward_min": rewards.min().item(),
         "reward_max": rewards.max().item(),
         "reward_std": rewards.std(dim=1).mean().item() if rewards.shape[1] > 1 else math.nan,
-        "zero_variance_share": zero_variance_share(rewards).item(),
+        "zero_variance_share": zero_variance_share(rewarded.compared).item(),
         "tolerance": tolerance(run),
         **rewarded.shown,
         "kl_weight": batch.kl_weight,
