@@ -280,13 +280,15 @@ def _report_text(report: dict[str, Any]) -> str:
         )
     ]
     low, high = report["reference_pass_rate_interval"]
-    ratio_low, ratio_high = report["kl_over_floor_interval"]
-    least, most, interval = "", "at", f" [{ratio_low:.1f}, {ratio_high:.1f}]"
-    if not report["reference_pass_rate"]:  # bounds, by the largest p that is compatible with that
+    if report["kl_over_floor_interval"] is None:  # bounds, by the largest p that is compatible with no pass at all
         least, most, interval = "at least ", "at most", ""
+    else:
+        ratio_low, ratio_high = report["kl_over_floor_interval"]
+        least, most, interval = "", "at", f" [{ratio_low:.1f}, {ratio_high:.1f}]"
     lines = [
         f"{report['task']}, {n} held-out prompts, seed {report['seed']}",
         f"prompts from {report['prompts']}",
+        *([f"weights of the reference from {report['weights_from']}"] if report["weights_from"] else []),
         f"{'':36}{'before':>18}{'after':>18}",
     ]
     lines += [f"{name:36}{b:>18}{a:>18}" for name, b, a in rows]

@@ -99,7 +99,7 @@ REFUSED = {
         {"family": "roberta", "is_decoder": True, "max_position_embeddings": 104}, None, "positions for 103 tokens"),
     "adapter": ({}, as_adapter, "holds an adapter without its model: merge"),
     "pickle": ({}, as_weights("pytorch_model.bin"), "its weights are a pickle"),
-    "GGUF": ({}, as_weights("model.gguf"), "it holds model.gguf, and safetensors alone are read"),
+    "GGUF": ({}, as_weights("model.gguf"), "holds a GGUF file; give the file itself: "),
     "run": ({}, as_run, "is the folder of a run; give the model in it"),
     "text dropped": ({}, template("{% for m in messages %}{{ m['role'] }}{% endfor %}"), "the user's text is not in"),
     "broken": ({}, template("{% for m in messages %}{{ m"), "it raised TemplateSyntaxError"),

@@ -91,7 +91,7 @@ def _numbers(sides: Sequence[dict[str, Any]], prices: Sequence[dict[str, Any]], 
     distinct = [side["distinct_completions"] for side in sides if "distinct_completions" in side]
     over = "–" if weak else spread([price["kl_over_floor"] for price in prices], ".1f")
     if not weak and (
-        ends := [price["kl_over_floor_interval"] for price in prices if "kl_over_floor_interval" in price]
+        ends := [price["kl_over_floor_interval"] for price in prices if price.get("kl_over_floor_interval")]
     ):
         over += f" [{min(low for low, _ in ends):.1f}, {max(high for _, high in ends):.1f}]"
     return [

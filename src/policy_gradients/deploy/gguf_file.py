@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from policy_gradients.deploy.needs import DeployError, need
+from policy_gradients.language.gguf_files import WHOLE_TOKENIZER
 from policy_gradients.language.limits import position_limit
 from policy_gradients.language.models import end_token_ids, vocabulary_size
 
@@ -100,6 +101,8 @@ def _write_tokenizer(gguf: Any, writer: Any, model: PreTrainedModel, tokenizer: 
     cut = word_cutter(spec["pre_tokenizer"])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(cut or "gpt-2")
+    if not cut:  # llama.cpp does not read it, `load_model` does
+        writer.add_string(WHOLE_TOKENIZER, tokenizer.backend_tokenizer.to_str())
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in spec["model"]["merges"]])

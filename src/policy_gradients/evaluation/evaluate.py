@@ -24,7 +24,7 @@ from policy_gradients.evaluation.statistics import (
     wilson_interval,
 )
 from policy_gradients.language.files import write_whole
-from policy_gradients.language.models import ModelError, best_device, end_token_ids, load_model
+from policy_gradients.language.models import ModelError, best_device, end_token_ids, load_model, origin_of_weights
 from policy_gradients.language.rewards import Completion, decode
 from policy_gradients.language.rollout import LogitsProcessor, Rollout, generate
 from policy_gradients.language.rules import parse_rule
@@ -95,7 +95,7 @@ def evaluate_run(
 
     Returns:
         The report; pass rates come with 95 % Wilson intervals, divergences in nats a completion. Where no sample of the
-        reference passes, `kl_over_floor` is an upper bound, and its interval is not one around it.
+        reference passes, `kl_over_floor` is an upper bound, and `kl_over_floor_interval` None.
 
     Raises:
         ValueError: the folder holds no finished run, more prompts than there are, or a model that cannot be loaded.
@@ -129,7 +129,9 @@ def evaluate_run(
         "kl_over_floor": after["kl_to_reference"] / floor if floor else math.nan,
         "kl_over_floor_interval": floor_ratio_interval(
             after["kl_to_reference"], after["kl_standard_error"], sum(outcomes[1]), num_prompts, passed, drawn, seed
-        ),
+        )
+        if passed
+        else None,
         "reference_pass_rate": passed / drawn,
         "reference_pass_rate_interval": interval,
         "reference_pass_rate_by_importance": after["reference_pass_rate_by_importance"],
@@ -143,6 +145,7 @@ def evaluate_run(
         "task": tuned.task.name,
         "rule": tuned.task.rule.name if isinstance(tuned.task, CheckerTask) else None,
         "model": tuned.config.model,
+        "weights_from": origin_of_weights(tuned.config.model),
         "prompts": source_sentence(tuned.config),
         "completions": [
             {**{name: row[name] for name in row}, "before": b, "after": a}

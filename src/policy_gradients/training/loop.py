@@ -138,6 +138,7 @@ def describe(run: Run, step: int, batch: Batch, rewarded: Rewarded, watch: Stopw
         "kl_weight": batch.kl_weight,
         "entropy_weight": batch.entropy_weight,
         "processes": run.accelerator.num_processes,
+        "precision_bits": 32 if run.accelerator.mixed_precision == "no" else 16,
         "micro_batch_prompts": run.micro_batch_prompts,
         "completion_tokens": rewarded.tokens,
         "tokens_per_second": rewarded.tokens / seconds,
