@@ -313,7 +313,7 @@ class TrainConfig(Checked):
 
     kind: ClassVar[str] = "run"
     model: str = "tiny"
-    """`tiny`, `smollm2`, a model folder, or a hub id."""
+    """`tiny`, `smollm2`, a model folder, a GGUF file, or a hub id."""
     seed: int = number(0, least=0, most=2**31 - 1)
     """Decides every random draw: the order of the prompts and every sampled token."""
 
