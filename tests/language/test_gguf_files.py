@@ -12,7 +12,7 @@ from policy_gradients.__main__ import main
 from policy_gradients.deploy.gguf_file import word_cutter
 from policy_gradients.deploy.gguf_file import write_gguf as export_gguf
 from policy_gradients.language.gguf_files import gguf_folder, way_to_cut
-from policy_gradients.language.models import ModelError, load_model, origin_of_weights
+from policy_gradients.language.models import ModelError, end_token_ids, load_model, origin_of_weights
 from policy_gradients.training.run_folder import read_metrics
 
 gguf = pytest.importorskip("gguf")
@@ -98,6 +98,17 @@ def test_a_file_is_the_same_model_with_its_tokenizer(llama, tmp_path, caplog):
     text = "Naïve  日本 12³<|im_end|>"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert origin_of_weights(str(file)) == "My Model.GGUF (F32)"
+
+
+def test_both_ends_that_a_file_names_end_a_completion(llama, tmp_path):
+    write_gguf(llama, tmp_path / "model.gguf", more=lambda writer: writer.add_eot_token_id(7))
+    assert end_token_ids(*load_model(str(tmp_path / "model.gguf"))) == [0, 2, 7]  # <|endoftext|> by its name, too
+
+
+def test_a_folder_may_be_named_like_a_file(llama, tmp_path):
+    with pytest.raises(ModelError, match=r"model folder .*x\.gguf: no readable config\.json"):
+        (tmp_path / "x.gguf").mkdir()
+        load_model(str(tmp_path / "x.gguf"))
 
 
 def test_it_is_converted_once_and_again_when_it_has_changed(llama, tmp_path):

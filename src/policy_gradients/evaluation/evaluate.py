@@ -119,21 +119,11 @@ def evaluate_run(
         after, told_after = evaluate_policy(tuned, reference.model, picked, draws, perplexity_texts)
         progress(f"chance of the reference to pass, from {reference_samples} samples")
         passed, drawn = reference_pass_count(reference, picked, reference_samples, draws)
-    interval = wilson_interval(passed, drawn)
-    floor = kl_floor(after["pass_rate"], passed / drawn if passed else interval[1])
     outcomes = [[int(told["passed"]) for told in side] for side in (told_before, told_after)]
     return {
         "tuned": after,
         "reference": before,
-        "kl_floor": floor,
-        "kl_over_floor": after["kl_to_reference"] / floor if floor else math.nan,
-        "kl_over_floor_interval": floor_ratio_interval(
-            after["kl_to_reference"], after["kl_standard_error"], sum(outcomes[1]), num_prompts, passed, drawn, seed
-        )
-        if passed
-        else None,
-        "reference_pass_rate": passed / drawn,
-        "reference_pass_rate_interval": interval,
+        **over_floor(after, sum(outcomes[1]), num_prompts, passed, drawn, seed),
         "reference_pass_rate_by_importance": after["reference_pass_rate_by_importance"],
         "perplexity_increase": after["heldout_perplexity"] / before["heldout_perplexity"] - 1,
         "paired_difference": dataclasses.asdict(paired_difference(*outcomes)),
@@ -151,6 +141,23 @@ def evaluate_run(
             {**{name: row[name] for name in row}, "before": b, "after": a}
             for row, b, a in zip(picked, told_before, told_after, strict=True)
         ],
+    }
+
+
+def over_floor(
+    tuned: Mapping[str, Any], tuned_passed: int, num_prompts: int, passed: int, drawn: int, seed: int
+) -> dict[str, Any]:
+    """What a policy paid, over the least that its pass rate can cost, from how many of the reference's samples pass."""
+    interval = wilson_interval(passed, drawn)
+    floor = kl_floor(tuned["pass_rate"], passed / drawn if passed else interval[1])
+    kl, error = tuned["kl_to_reference"], tuned["kl_standard_error"]
+    ends = floor_ratio_interval(kl, error, tuned_passed, num_prompts, passed, drawn, seed)
+    return {
+        "kl_floor": floor,
+        "kl_over_floor": kl / floor if floor else math.nan,
+        "kl_over_floor_interval": ends if passed else None,
+        "reference_pass_rate": passed / drawn,
+        "reference_pass_rate_interval": interval,
     }
 
 

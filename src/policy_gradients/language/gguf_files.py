@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 
 def is_gguf(name: str) -> bool:
-    """Whether a model's name is that of a GGUF file."""
-    return name.lower().endswith(".gguf")
+    """Whether a model's name is that of a GGUF file, there or not."""
+    return name.lower().endswith(".gguf") and not Path(name).is_dir()
 
 
 def gguf_folder(file: Path) -> Path:
@@ -91,6 +91,8 @@ def convert_gguf(file: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(quantised.state_dict())
     model.generation_config = quantised.generation_config
+    if told["ends"]:
+        model.generation_config.eos_token_id = told["ends"]
     model.save_pretrained(folder)
     if told["whole_tokenizer"]:
         specials = {name: tokenizer.special_tokens_map.get(name) for name in ("bos_token", "eos_token", "pad_token")}
@@ -164,6 +166,11 @@ def _described(file: Path) -> dict[str, Any]:
         "tokenizer": text["tokenizer.ggml.model"],
         "cut": text["tokenizer.ggml.pre"],
         "whole_tokenizer": _text(reader, WHOLE_TOKENIZER),
+        "ends": [
+            int(field.parts[field.data[0]][0])  # of the document or the turn, and of the turn where they are two
+            for end in ("eos", "eot")
+            if (field := reader.get_field(f"tokenizer.ggml.{end}_token_id")) is not None
+        ],
         "kinds": [kind for kind, _ in counts.most_common()],
         "scaled_positions": _text(reader, f"{architecture}.rope.scaling.type") not in ("", "none")
         or any(tensor.name.startswith("rope_freqs") for tensor in reader.tensors),
