@@ -89,15 +89,8 @@ def enumerate_outcomes(
         raise ValueError("enumeration needs a horizon: give one, or a world with max_steps")
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1, got {horizon}")
-    with torch.no_grad():
-        pi = policy(theta.double()).exp()
     values, chances = _reward_branches(mdp, with_noise)
-    # one column more than states: the end of the episode
-    ending = (1 - mdp.transitions.sum(-1, keepdim=True)).clamp(min=0)
-    ending = torch.where(ending < 1e-12, 0.0, ending)
-    branches = torch.cat([mdp.transitions, ending], dim=-1)
-    joint = torch.einsum("sa,sak,sat->sakt", pi, chances, branches)  # all that can follow a state
-
+    joint = _what_can_follow(mdp, policy, theta, chances)
     alive = mdp.start.nonzero().flatten()
     probability, state = mdp.start[alive], alive
     past = [torch.zeros(len(alive), 0, dtype=torch.long) for _ in range(3)]  # states, actions, reward branches
@@ -114,17 +107,30 @@ def enumerate_outcomes(
         ]
         if len(parent) + sum(len(p) for p, _ in done) > most:
             raise ValueError(f"more than {most} outcomes: take a smaller world or a shorter horizon than {horizon}")
-        over = (after == len(pi)) | (time == horizon - 1)
+        over = (after == len(joint)) | (time == horizon - 1)
         done.append((probability[over], [part[over] for part in past]))
         probability, state, past = probability[~over], after[~over], [part[~over] for part in past]
 
+    return _padded(done, values, score_table(policy, theta))
+
+
+def _what_can_follow(mdp: FiniteMDP, policy: PolicyTable, theta: Tensor, chances: Tensor) -> Tensor:
+    """P(action, reward branch, next state | state); one column more than states: the end of the episode."""
+    with torch.no_grad():
+        pi = policy(theta.double()).exp()
+    ending = (1 - mdp.transitions.sum(-1, keepdim=True)).clamp(min=0)
+    ending = torch.where(ending < 1e-12, 0.0, ending)
+    return torch.einsum("sa,sak,sat->sakt", pi, chances, torch.cat([mdp.transitions, ending], dim=-1))
+
+
+def _padded(done: list[tuple[Tensor, list[Tensor]]], values: Tensor, scores: Tensor) -> Outcomes:
+    """Episodes of all lengths in one batch: of each, its probability, and its states, actions and reward branches."""
     length = max(parts[0].shape[1] for _, parts in done)
     pad = [[torch.nn.functional.pad(p, (0, length - p.shape[1])) for p in parts] for _, parts in done]
     states, actions, picks = (torch.cat(column) for column in zip(*pad, strict=True))
     mask = torch.cat([(torch.arange(length) < parts[0].shape[1]).double().expand(len(p), -1) for p, parts in done])
     episodes = Trajectories(states, actions, values[states, actions, picks] * mask, mask)
-    scores = score_table(policy, theta)[states, actions]
-    return Outcomes(episodes.with_scores(scores), torch.cat([p for p, _ in done]))
+    return Outcomes(episodes.with_scores(scores[states, actions]), torch.cat([p for p, _ in done]))
 
 
 def exact_moments(estimator: Estimator, outcomes: Outcomes, group_size: int = 1, most: int = 2_000_000) -> Moments:
