@@ -186,12 +186,13 @@ def scaled(writer):
         (
             "m.gguf",
             {"more": lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN)},
-            "scales its rotary positions",
+            "has scaled rotary positions, which transformers",
         ),
+        ("m.gguf", {"more": lambda w: w.add_logit_scale(0.5)}, "has logit_scale=0.5, which transformers does not read"),
         ("m.gguf", {"more": lambda w: w.add_type("mmproj")}, "no model of its own, but the kind 'mmproj'"),
         ("m-00001-of-00003.gguf", {}, "one of 3 pieces; join them first"),
     ],
-    ids=str,
+    ids=["cut", "no cut", "positions", "scale", "projector", "piece"],
 )
 def test_what_would_be_read_wrongly_is_refused(llama, tmp_path, name, options, message):
     write_gguf(llama, tmp_path / name, **options)

@@ -20,6 +20,7 @@ from policy_gradients.language.limits import ModelError
 
 ORIGIN = "gguf.json"  # beside the converted weights: the file that they are from
 WHOLE_TOKENIZER = "tokenizer.huggingface.json"  # the GGUF key for a tokenizer.json, where no name would say it
+CHANGES = re.compile("scale|softcap|sliding|alibi|clamp")  # in the name of a setting: what a model computes
 NEEDED = "reading a GGUF file needs the package gguf: `pip install gguf`"
 
 # A file names its way of cutting text into words, and no more: these are the ways of the models that brought the names
@@ -84,7 +85,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{file} is damaged: {len(missing)} weights are missing, such as {missing[0]}")
     config = quantised.config
-    _require_its_positions(file, told, config)
+    _require_all_read(file, told, config)
     with suppress(AttributeError):
         del config.quantization_config  # the weights are whole numbers no longer, and may be saved
     config.architectures = [type(quantised).__name__]
@@ -172,9 +173,23 @@ def _described(file: Path) -> dict[str, Any]:
             if (field := reader.get_field(f"tokenizer.ggml.{end}_token_id")) is not None
         ],
         "kinds": [kind for kind, _ in counts.most_common()],
+        "unread": _unread(reader, architecture),
         "scaled_positions": _text(reader, f"{architecture}.rope.scaling.type") not in ("", "none")
         or any(tensor.name.startswith("rope_freqs") for tensor in reader.tensors),
     }
+
+
+def _unread(reader: Any, architecture: str) -> dict[str, Any]:
+    """Settings in the file that change what its model computes, and that transformers does not read."""
+    try:
+        from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+    except ImportError:  # another version of transformers keeps it elsewhere
+        return {}
+    read = GGUF_CONFIG_MAPPING.get(architecture, {})
+    own = (name.removeprefix(f"{architecture}.") for name in reader.fields if name.startswith(f"{architecture}."))
+    changing = (name for name in own if name not in read and CHANGES.search(name) and "rope" not in name)
+    fields = {name: reader.get_field(f"{architecture}.{name}") for name in changing}
+    return {name: field.parts[field.data[0]].tolist()[0] for name, field in fields.items()}
 
 
 def _text(reader: Any, name: str) -> str:
@@ -182,11 +197,18 @@ def _text(reader: Any, name: str) -> str:
     return bytes(field.parts[field.data[0]]).decode("utf-8", "replace") if field is not None and field.data else ""
 
 
-def _require_its_positions(file: Path, told: dict[str, Any], config: Any) -> None:
-    """Raise ModelError where the file scales its rotary positions and the config that was read does not."""
+def _require_all_read(file: Path, told: dict[str, Any], config: Any) -> None:
+    """Raise ModelError where the file says of what its model computes something else than the config that was read."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    unread = [
+        f"{name}={value}"
+        for name, value in told["unread"].items()
+        if getattr(config, name.split(".")[-1], None) != value
+    ]
     if told["scaled_positions"] and rope.get("rope_type", rope.get("type", "default")) == "default":
+        unread.append("scaled rotary positions")
+    if unread:
         raise ModelError(
-            f"{file} scales its rotary positions, which transformers does not read from GGUF; take the model's own "
-            "folder, with safetensors"
+            f"{file} has {', '.join(unread)}, which transformers does not read from GGUF; take the model's own folder, "
+            "with safetensors"
         )
