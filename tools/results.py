@@ -192,6 +192,7 @@ PAGE_RUNS = {
     "0.1 in the reward, entropy steered to 2": "tuning/page/priced-and-steered",
     "0.08 in the reward, seed 0": "page-priced/seed-0",
     "0.08 in the reward, seed 1": "page-priced/seed-1",
+    "0.08 in the reward, seed 2": "page-priced/seed-2",
 }
 
 

@@ -14,7 +14,7 @@ from policy_gradients.language.rules import parse_rule
 from policy_gradients.studies.analysis import outcome
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import load_study
-from policy_gradients.training.config import to_json
+from policy_gradients.training.config import load_config
 from policy_gradients.training.metrics import read_metrics
 from policy_gradients.training.presets import PRESETS, preset
 
@@ -201,8 +201,8 @@ def test_a_narrow_bound_on_updates_delays_smollm2_as_the_prose_says():
 def test_the_pages_own_experiment_is_what_the_prose_says():
     report, texts = report_of("page", 0), Counter(tuned_texts("page", 0))
     rows = read_metrics(ROOT / "results" / "page" / "seed-0" / "metrics.jsonl")
-    config = json.loads((ROOT / "results" / "page" / "seed-0" / "config.json").read_text(encoding="utf-8"))
-    assert config == to_json(preset("page", prompt_source="shipped", model=config["model"]))
+    config = load_config(ROOT / "results" / "page" / "seed-0" / "config.json")
+    assert config == preset("page", prompt_source="shipped", model=config.model)
     page, lesson = prose(*PAGE), prose(*LESSON)
     [(said, often)] = texts.most_common(1)
     assert report["reference_pass_rate"] == 0 and len(said) == 64
@@ -246,15 +246,14 @@ def test_the_pages_other_runs_ended_as_the_prose_says():
 
 def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     folder = ROOT / "results" / "page-priced"
-    logs = [read_metrics(folder / f"seed-{seed}" / "metrics.jsonl") for seed in (0, 1)]
+    logs = [read_metrics(folder / f"seed-{seed}" / "metrics.jsonl") for seed in (0, 1, 2)]
     page, lesson = prose(*PAGE), prose(*LESSON)
     price = {"kl_place": "reward", "kl_weight": 0.08, "kl_success_weight": 0.08, "learning_rate": 1.5e-5}
-    for seed in (0, 1):
-        config = json.loads((folder / f"seed-{seed}" / "config.json").read_text(encoding="utf-8"))
-        asked = preset("page", prompt_source="shipped", model=config["model"], seed=seed, max_steps=160, **price)
-        assert config == to_json(asked)
-    assert f"Fisher's exact test has p = {fisher_exact([[2, 0], [1, 2]]).pvalue:.1f}" in page
-    assert [len(rows) for rows in logs] == [65, 65] and "in 65 steps, where one of three did" in page
+    for seed in (0, 1, 2):
+        config = load_config(folder / f"seed-{seed}" / "config.json")
+        assert config == preset("page", prompt_source="shipped", model=config.model, seed=seed, max_steps=160, **price)
+    assert f"Fisher's exact test has p = {fisher_exact([[3, 0], [1, 2]]).pvalue:.1f}" in page
+    assert "in {}, {} and {} steps, where one of three did".format(*map(len, logs)) in page
     texts = Counter(tuned_texts("page-priced", 0))
     [(said, often)] = texts.most_common(1)
     rate = report_of("page-priced", 0)["tuned"]["pass_rate"]
@@ -262,9 +261,11 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     assert f'{often} are "{said}"' in page
     [(said, often), *others] = Counter(tuned_texts("page-priced", 1)).most_common()
     assert f'Seed 1 has three: {often} are "{said}"' in page and len(others) == 2
+    [(said, often), *others] = Counter(tuned_texts("page-priced", 2)).most_common()
+    assert f'Of seed 2\'s fourteen, {often} are "{said}"' in page and len(others) == 13
     paid, distinct = zip(*[narrowed(rows, 6) for rows in logs], strict=True)
-    assert "they have paid {:.1f} and {:.1f} nats".format(*paid) in page
-    assert "{:.0f} and {:.0f} % of the texts are distinct (without".format(*(100 * each for each in distinct)) in page
+    assert "they have paid {:.1f}, {:.1f} and {:.1f} nats".format(*paid) in page
+    assert "{:.0f}, {:.0f} and {:.0f} % of the texts are distinct (without".format(*(100 * each for each in distinct)) in page
     names = ("page/seed-0", "tuning/page/seed-1", "tuning/page/seed-2")
     others = [narrowed(read_metrics(ROOT / "results" / name / "metrics.jsonl"), 6) for name in names]
     assert "without a price it was {:.1f} to {:.1f}".format(*(f([kl for kl, _ in others]) for f in (min, max))) in page
@@ -273,7 +274,7 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     assert half["step"] == 54 and "at step 54, 52 % of seed 1" in page and "48 % of its texts are distinct" in page
     assert (round(half["strict_rate"], 2), round(half["distinct_share"], 2)) == (0.52, 0.48)
     assert end["distinct_share"] * 64 == 1 and "six steps later" in page and "six steps later" in lesson
-    assert [round(rows[-1]["kl"]) for rows in logs] == [20, 17] and "at 17 and 20 nats" in lesson
+    assert [round(rows[-1]["kl"]) for rows in logs] == [20, 17, 16] and "at 16 to 20 nats" in lesson
     steered = read_metrics(ROOT / "results" / "tuning" / "page" / "priced-and-steered" / "metrics.jsonl")
     assert len(steered) == 40 and f"at {steered[-1]['kl']:.1f} nats" in page
 
