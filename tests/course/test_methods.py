@@ -265,7 +265,10 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     assert f'Of seed 2\'s fourteen, {often} are "{said}"' in page and len(others) == 13
     paid, distinct = zip(*[narrowed(rows, 6) for rows in logs], strict=True)
     assert "they have paid {:.1f}, {:.1f} and {:.1f} nats".format(*paid) in page
-    assert "{:.0f}, {:.0f} and {:.0f} % of the texts are distinct (without".format(*(100 * each for each in distinct)) in page
+    assert (
+        "{:.0f}, {:.0f} and {:.0f} % of the texts are distinct (without".format(*(100 * each for each in distinct))
+        in page
+    )
     names = ("page/seed-0", "tuning/page/seed-1", "tuning/page/seed-2")
     others = [narrowed(read_metrics(ROOT / "results" / name / "metrics.jsonl"), 6) for name in names]
     assert "without a price it was {:.1f} to {:.1f}".format(*(f([kl for kl, _ in others]) for f in (min, max))) in page
