@@ -8,6 +8,7 @@ import torch
 
 from policy_gradients.evaluation.facts import Fact, end_log_probs, facts_report, shipped_facts
 from policy_gradients.language.models import load_model
+from policy_gradients.language.tasks import chat_ids
 from policy_gradients.language.tokens import leading_ids
 
 FACTS = [
@@ -46,6 +47,24 @@ def test_ends_differ_as_whole_sentences_do(tiny):
         expected = torch.stack(whole)
         assert (row - row[0]).tolist() == pytest.approx((expected - expected[0]).tolist(), abs=1e-3)
         assert (row >= expected - 1e-3).all()  # the beginning's own chance is not in it
+
+
+def test_asked_by_a_user_the_sentence_is_the_answer(tiny):
+    model, tokenizer = tiny
+    found = end_log_probs(model, tokenizer, FACTS, asked="instruction")
+    for row, fact in zip(found, FACTS, strict=True):
+        prompt = chat_ids(tokenizer, f"Complete this sentence: {fact.beginning}")
+        whole = []
+        for text in fact.texts:
+            ids = torch.tensor([[*prompt, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+            with torch.no_grad():
+                log_probs = model(ids).logits[0, :-1].log_softmax(-1)
+            whole.append(log_probs.gather(1, ids[0, 1:, None])[len(prompt) - 1 :].sum())
+        expected = torch.stack(whole)
+        assert (row - row[0]).tolist() == pytest.approx((expected - expected[0]).tolist(), abs=1e-3)
+    assert not torch.allclose(found, end_log_probs(model, tokenizer, FACTS), atol=0.1)
+    with pytest.raises(ValueError, match="asked must be one of plain, instruction"):
+        end_log_probs(model, tokenizer, FACTS, asked="nicely")
 
 
 def test_the_order_of_facts_and_the_size_of_batches_do_not_matter(tiny):

@@ -1,6 +1,6 @@
 """What did the nats cost? Facts that the model knew before and after, as beginnings of sentences with four ends.
 
-python -m policy_gradients.evaluation.facts RUN --output RUN/facts.json
+python -m policy_gradients.evaluation.facts RUN --output RUN/facts.json [--asked instruction]
 
 Of a trained policy, the divergence says how far it went, and perplexity what that did to plain text on average. A fact
 is one token or two in a hundred: neither need see it go.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -27,7 +27,11 @@ from policy_gradients.evaluation.statistics import paired_difference, wilson_int
 from policy_gradients.language.decoding import Rollout, pad_left
 from policy_gradients.language.models import best_device, load_model
 from policy_gradients.language.scoring import CompletionScorer
+from policy_gradients.language.tasks import chat_ids
 from policy_gradients.language.tokens import leading_ids
+
+Asked = Literal["plain", "instruction"]
+INSTRUCTION = "Complete this sentence: {beginning}"
 
 
 @dataclass(frozen=True)
@@ -56,28 +60,35 @@ def shipped_facts() -> list[Fact]:
 
 
 @torch.no_grad()
-def end_log_probs(model: PreTrainedModel, tokenizer: Any, facts: Sequence[Fact], batch_size: int = 16) -> Tensor:
-    """log π(end | beginning) of plain text, summed over the end's tokens, the full stop among them; (facts, ends), the
-    right one first.
+def end_log_probs(
+    model: PreTrainedModel, tokenizer: Any, facts: Sequence[Fact], batch_size: int = 16, asked: Asked = "plain"
+) -> Tensor:
+    """log π(end | beginning), summed over the end's tokens, the full stop among them; (facts, ends), the right first.
 
     Whole sentences are encoded, and what all four have in common counts as their beginning: however a tokenizer cuts at
     the border, the *differences* between ends are those of the four sentences.
 
+    Args:
+        asked: `plain`: the sentence is plain text. `instruction`: a user asks to complete its beginning (`INSTRUCTION`,
+            in the model's chat template), and the whole sentence is the answer: there the policy was trained.
+
     Raises:
-        ValueError: no facts, no wrong ends, different numbers of them, or an end whose tokens begin another's, which
-            could not be less likely.
+        ValueError: no facts, no wrong ends, different numbers of them, an end whose tokens begin another's, which could
+            not be less likely, or another way to ask.
     """
+    if asked not in get_args(Asked):
+        raise ValueError(f"asked must be one of {', '.join(get_args(Asked))}, got {asked!r}")
     if len({len(fact.wrong) for fact in facts}) != 1 or not facts[0].wrong:
         raise ValueError("facts must be at least one, all with the same number of wrong ends, at least one")
     check_whole("batch_size", batch_size, 1)
     device, scorer, found = next(model.parameters()).device, CompletionScorer(model), []
     for i in range(0, len(facts), batch_size):
-        rollout = _as_rollout(facts[i : i + batch_size], tokenizer, device)
+        rollout = _as_rollout(facts[i : i + batch_size], tokenizer, device, asked)
         found.append(scorer(rollout).log_probs.sum(1).reshape(-1, rollout.num_generations).float().cpu())
     return torch.cat(found)
 
 
-def _as_rollout(facts: Sequence[Fact], tokenizer: Any, device: torch.device) -> Rollout:
+def _as_rollout(facts: Sequence[Fact], tokenizer: Any, device: torch.device, asked: Asked) -> Rollout:
     """Each beginning as a prompt, and its ends as the completions: the beginning is read once."""
     beginnings, ends = [], []
     for fact in facts:
@@ -87,7 +98,9 @@ def _as_rollout(facts: Sequence[Fact], tokenizer: Any, device: torch.device) -> 
         shared = min(map(len, rows)) - 1  # an end has a token at least
         while any(row[:shared] != rows[0][:shared] for row in rows):
             shared -= 1
-        beginnings.append([*leading_ids(tokenizer), *rows[0][:shared]])
+        question = INSTRUCTION.format(beginning=fact.beginning)
+        before = leading_ids(tokenizer) if asked == "plain" else chat_ids(tokenizer, question)
+        beginnings.append([*before, *rows[0][:shared]])
         ends += [row[shared:] for row in rows]
     width = max(map(len, ends))
     mask = torch.tensor([[1.0] * len(row) + [0.0] * (width - len(row)) for row in ends], device=device)
@@ -133,8 +146,8 @@ def facts_report(facts: Sequence[Fact], before: Tensor, after: Tensor) -> dict[s
     return report
 
 
-def probe_run(directory: str | Path, facts: Sequence[Fact] | None = None) -> dict[str, Any]:
-    """`facts_report` of a training run: its reference before, its policy after.
+def probe_run(directory: str | Path, facts: Sequence[Fact] | None = None, asked: Asked = "plain") -> dict[str, Any]:
+    """`facts_report` of a training run: its reference before, its policy after; asked as `end_log_probs` says.
 
     Raises:
         ValueError: the folder holds no finished run, or a model that cannot be loaded; as `end_log_probs`.
@@ -142,8 +155,8 @@ def probe_run(directory: str | Path, facts: Sequence[Fact] | None = None) -> dic
     facts = shipped_facts() if facts is None else facts
     tuned = load_subject(Path(directory))
     model, tokenizer = load_model(tuned.config.model, longest=longest_read(tuned.config))
-    before = end_log_probs(model.to(best_device()), tokenizer, facts)
-    return facts_report(facts, before, end_log_probs(tuned.model, tuned.tokenizer, facts))
+    before = end_log_probs(model.to(best_device()), tokenizer, facts, asked=asked)
+    return facts_report(facts, before, end_log_probs(tuned.model, tuned.tokenizer, facts, asked=asked))
 
 
 def main() -> None:
@@ -151,9 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="what train wrote")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--asked", choices=get_args(Asked), default="plain", help="as plain text, or by a user [plain]")
     parsed = parser.parse_args()
     check_file(parsed.output)
-    report = probe_run(parsed.directory)
+    report = probe_run(parsed.directory, asked=parsed.asked)
     parsed.output.parent.mkdir(parents=True, exist_ok=True)
     write_report(report, parsed.output)
     for kind, told in report.items():
