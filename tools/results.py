@@ -13,7 +13,7 @@ from typing import Any
 
 from policy_gradients.course.methods import markdown, reports
 from policy_gradients.evaluation.statistics import largest_opening_share, largest_shape_share
-from policy_gradients.studies.analysis import VERDICT_HEADER, claims, compare, summaries, verdict_rows
+from policy_gradients.studies.analysis import VERDICT_HEADER, claims, compare, holm, summaries, verdict_rows
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import METRICS, load_study
 from policy_gradients.training.run_folder import read_metrics
@@ -193,6 +193,15 @@ PAGE_RUNS = {
     "0.08 in the reward, seed 0": "page-priced/seed-0",
     "0.08 in the reward, seed 1": "page-priced/seed-1",
     "0.08 in the reward, seed 2": "page-priced/seed-2",
+    "0.08 in the reward, shared by what is alike": "tuning/page/shared",
+}
+
+
+FACTS_OF = {
+    "no price, seed 0": "page/seed-0",
+    "price in the reward, seed 0": "page-priced/seed-0",
+    "price in the reward, seed 1": "page-priced/seed-1",
+    "price in the reward, seed 2": "page-priced/seed-2",
 }
 
 
@@ -215,6 +224,29 @@ def narrowing(results: Path) -> str:
     return table(header, rows)
 
 
+def facts(results: Path) -> str:
+    """Of the policies of the page's experiment: how many facts each knows, asked in two ways; p over all of them."""
+    ways = {"as plain text": "facts.json", "by a user": "facts-asked.json"}
+    found = {
+        (name, way): json.loads((results / folder / file).read_text(encoding="utf-8"))["all"]
+        for name, folder in FACTS_OF.items()
+        for way, file in ways.items()
+    }
+    corrected = dict(zip(found, holm([told["paired"]["p_value"] for told in found.values()]), strict=True))
+    rows = []
+    for name, folder in FACTS_OF.items():
+        kl = json.loads((results / folder / "report.json").read_text(encoding="utf-8"))["tuned"]["kl_to_reference"]
+        cells = []
+        for way in ways:
+            told, p = found[name, way], corrected[name, way]
+            lost, gained = told["paired"]["lost"], told["paired"]["gained"]
+            before, after = (f"{share:.0%}" for share in told["known"])
+            cells += [f"{before} → {after}", f"{lost}, {gained}", f"{p:.2g}"]
+        rows.append([name, f"{kl:.1f}", *cells])
+    header = [cell for way in ways for cell in (f"asked {way}", "lost, gained", "p (Holm)")]
+    return table(["policy", "KL, nats", *header], rows)
+
+
 def blocks(results: Path) -> dict[str, str]:
     """Every block of the page by its name."""
     return {
@@ -230,6 +262,7 @@ def blocks(results: Path) -> dict[str, str]:
         "page": f"{seeds(results / 'page')}\n\n{chance(results / 'page')}",
         "page_priced": f"{seeds(results / 'page-priced')}\n\n{chance(results / 'page-priced')}",
         "narrowing": narrowing(results),
+        "facts": facts(results),
         "entropy": study("entropy", results),
         "advantages": study("advantages", results),
         "texts": "\n".join(f"    {text!r}" for text in _texts(results)),

@@ -282,6 +282,27 @@ def test_the_pages_experiment_with_a_price_is_what_the_prose_says():
     assert len(steered) == 40 and f"at {steered[-1]['kl']:.1f} nats" in page
 
 
+def test_the_pages_experiment_with_shared_rewards_is_what_the_prose_says():
+    folder, page = ROOT / "results" / "tuning" / "page" / "shared", prose(*PAGE)
+    rows, config = read_metrics(folder / "metrics.jsonl"), load_config(folder / "config.json")
+    price = {"kl_place": "reward", "kl_weight": 0.08, "kl_success_weight": 0.08, "learning_rate": 1.5e-5}
+    shared = {"sharing": 1.0, "scale": "batch_std", "max_steps": 160}
+    assert config == preset("page", prompt_source="shipped", model=config.model, **price, **shared)
+    assert f"It was cut at step {len(rows)}." in page and min(row["tolerance"] for row in rows) == 12
+    reached = [
+        next(row["step"] for row in log if row["tolerance"] <= 12)
+        for log in (
+            read_metrics(ROOT / "results" / "page-priced" / f"seed-{seed}" / "metrics.jsonl") for seed in range(3)
+        )
+    ]
+    own = next(row["step"] for row in rows if row["tolerance"] == 12)
+    said = f"at step {own}, where the others were at steps {min(reached)} to {max(reached)}"
+    assert said in page
+    last = {key: sum(row[key] for row in rows[-10:]) / 10 for key in ("distinct_share", "kl", "entropy")}
+    said = f"{last['distinct_share']:.1%} of the texts are distinct, at {last['kl']:.1f} nats and {last['entropy']:.1f}"
+    assert said.replace("%", " %") in page
+
+
 def narrowed(rows: list[dict], width: int) -> tuple[float, float]:
     """KL and share of distinct texts, mean of the first three steps at which that tolerance was in force."""
     first = next(i for i, row in enumerate(rows) if row["tolerance"] <= width)
