@@ -35,9 +35,12 @@ run: $(READY) ## train the tiny model with GRPO, then compare it with its refere
 # settings were chosen by the first hundred held-out prompts, and the report is of the next four hundred
 REPORT := --num-prompts 400 --skip-prompts 100 --reference-samples 10000
 
+WIDE := --num-prompts 16 --kl-weight 0.12 --kl-success-weight 0.12 --learning-rate 3e-4 --stop-above 0.95
+
 results: $(READY) ## redo results/: every method on the tiny model with three seeds, without training, PPO beside GRPO, studies
-	for seed in 0 1 2; do for method in tiny tiny-grpo tiny-sparse tiny-state-sparse; do \
+	for seed in 0 1 2; do for method in tiny tiny-grpo tiny-grpo-wide tiny-sparse tiny-state-sparse; do \
 		case $$method in tiny-state-sparse) options="--preset tiny --no-curriculum --no-partial-credit";; \
+			tiny-grpo-wide) options="--preset tiny-grpo $(WIDE)";; \
 			*) options="--preset $$method";; esac; \
 		run=runs/results/$$method/seed-$$seed; kept=results/$$method/seed-$$seed; \
 		$(BIN)/policy-gradients train $$options --output-dir $$run --seed $$seed && \

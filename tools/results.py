@@ -257,6 +257,7 @@ def blocks(results: Path) -> dict[str, str]:
         "served": served(results / "served"),
         "attainable": attainable(results / "tiny"),
         "grpo": seeds(results / "tiny-grpo"),
+        "grpo_wide": seeds(results / "tiny-grpo-wide"),
         "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
         "page": f"{seeds(results / 'page')}\n\n{chance(results / 'page')}",

@@ -11,7 +11,7 @@ from scipy.stats import fisher_exact
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.evaluation.statistics import largest_cluster_share
 from policy_gradients.language.rules import parse_rule
-from policy_gradients.studies.analysis import outcome
+from policy_gradients.studies.analysis import holm, outcome
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import load_study
 from policy_gradients.training.config import load_config
@@ -150,6 +150,36 @@ def test_what_grpo_pays_beside_credit_by_state():
         ]
     assert 1.4 < min(nats["tiny-grpo"]) / max(nats["tiny"]) < sum(nats["tiny-grpo"]) / sum(nats["tiny"]) < 1.6
     assert 1.6 < sum(rise["tiny-grpo"]) / sum(rise["tiny"]) < 2
+
+
+def test_what_grpo_pays_with_more_completions_and_a_higher_price():
+    def at_three_quarters(folder: Path) -> tuple[int, float]:
+        """Completions until the mean strict rate of five steps is there, and their KL."""
+        rows, config = read_metrics(folder / "metrics.jsonl"), load_config(folder / "config.json")
+        for end in range(5, len(rows) + 1):
+            if sum(row["strict_rate"] for row in rows[end - 5 : end]) >= 5 * 0.75:
+                kl = sum(row["kl"] for row in rows[end - 5 : end]) / 5
+                return end * config.num_prompts * config.num_generations, kl
+        raise AssertionError(f"{folder} does not come to three quarters")
+
+    page = prose(*PAGE)
+    wide = [at_three_quarters(ROOT / "results" / "tiny-grpo-wide" / f"seed-{seed}") for seed in range(2)]
+    usual = [at_three_quarters(ROOT / "results" / "tiny-grpo" / f"seed-{seed}") for seed in range(3)]
+    state = at_three_quarters(ROOT / "results" / "tiny" / "seed-0")
+    assert "it has paid {:.1f} and {:.1f} nats".format(*(kl for _, kl in wide)) in page
+    paid = [kl for _, kl in usual]
+    assert f"had paid {min(paid):.1f} to {max(paid):.1f}, and credit by state (seed 0) {state[1]:.1f}." in page
+    took = [count for count, _ in usual]
+    said = f"took {min(took):,} to {max(took):,}, and credit by state {state[0]:,}."
+    assert "{:,} and {:,} until there".format(*(count for count, _ in wide)) in page and said in page
+    reports = [report_of("tiny-grpo-wide", seed) for seed in range(2)]
+    rates = [f"{each['tuned']['pass_rate']:.0%}".removesuffix("%") for each in reports]
+    ratios = [f"{each['kl_over_floor']:.1f}" for each in reports]
+    assert f"it passes {rates[0]} and {rates[1]} % of the new prompts, at {ratios[0]} and {ratios[1]} times" in page
+    for seed in range(2):
+        config = load_config(ROOT / "results" / "tiny-grpo-wide" / f"seed-{seed}" / "config.json")
+        more = {"num_prompts": 16, "kl_weight": 0.12, "kl_success_weight": 0.12, "learning_rate": 3e-4}
+        assert config == preset("tiny-grpo", seed=seed, stop_above=0.95, **more)
 
 
 def test_the_shipped_rates_are_the_lowest_that_pass():
@@ -311,11 +341,20 @@ def narrowed(rows: list[dict], width: int) -> tuple[float, float]:
 
 
 def test_the_facts_are_what_the_prose_says():
-    told = json.loads((ROOT / "results" / "page-priced" / "seed-0" / "facts.json").read_text(encoding="utf-8"))["all"]
-    before, after = (f"{100 * share:.0f} %" for share in told["known"])
-    said = f"Of {told['facts']} facts"
-    assert said in prose(*PAGE) and f"knows {before} before, and {after} at the end of seed 0" in prose(*PAGE)
-    assert f"(exact McNemar p = {told['paired']['p_value']:.2f})" in prose(*PAGE)
+    folders = [Path("page", "seed-0"), *(Path("page-priced", f"seed-{seed}") for seed in range(3))]
+
+    def told(folder: Path, file: str) -> dict:
+        return json.loads((ROOT / "results" / folder / file).read_text(encoding="utf-8"))["all"]
+
+    plain, asked = ([told(folder, file) for folder in folders] for file in ("facts.json", "facts-asked.json"))
+    p_values = holm([each["paired"]["p_value"] for each in (*plain, *asked)])
+    assert [p < 0.05 for p in p_values] == [False, False, True, False, False, False, False, False]
+    pairs = [(each["paired"]["lost"], each["paired"]["gained"]) for each in plain]
+    assert pairs[2] == (10, 0) and "seed 1 lost ten facts of 367 and gained none" in prose(*PAGE)
+    assert pairs[0] == (6, 1) and "lost six and gained one" in prose(*PAGE)
+    assert all(lost > gained for lost, gained in pairs)
+    changed = [each["paired"]["lost"] + each["paired"]["gained"] for each in asked]
+    assert f"{min(changed)} to {max(changed)} answers changed sides" in prose(*PAGE)
 
 
 def test_how_many_runs_never_reach_a_half_is_what_notebook_08_says():
