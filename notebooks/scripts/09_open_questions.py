@@ -72,7 +72,7 @@ import torch
 # ### One prompt
 #
 # For a reward of 0 or 1, the best policy at a weight β is known in closed form. It is the reference, each completion
-# weighted by $e^{r/\beta}$ (notebook 07).
+# weighted by $e^{r/\beta}$ (notebook 07; Bayesian inference by another name [6]).
 
 # %% [markdown]
 # **Exercise: Where a fixed weight comes to rest** (★, 6 min). What passes is weighted by one factor, what fails by another.
@@ -173,7 +173,7 @@ print(
 # The schedules. Each takes a pass rate q and gives a weight; the variance of a 0/1 reward is q(1 − q), 1/4 at most.
 #
 # - *accuracy*: loose while little passes, tight when much does. FG-ExPO [1] describes such a weight in its abstract, as a
-#   smooth function of the *batch's mean* accuracy. The fourth power is our choice.
+#   smooth function of the *batch's mean* accuracy. The fourth power is our choice. (RAPO [2] takes another road.)
 # - *variance*: loose where the reward is sure, tight where it is not: what the page asks for.
 # - *1 / variance*: the other way round, capped at ten times the base.
 
@@ -563,7 +563,7 @@ Table(
 # less of a feat than it is. But a gradient is a mean over all groups, and the silent ones count in it, with zero: together
 # the length is (G − 1)/G at *every* difficulty. If a prompt is drawn again until its group speaks, its gradient is multiplied
 # by 1 over the share that speaks: the hardest prompts are pulled *most*, and the easiest more than the middling ones. Where
-# silent groups are replaced by *other* prompts, as in DAPO's dynamic sampling, a hard prompt gets into the batch more rarely, by
+# silent groups are replaced by *other* prompts, as in DAPO's dynamic sampling [7], a hard prompt gets into the batch more rarely, by
 # just that share, and no prompt gains.
 #
 # ### Two turns, two agents
@@ -1051,7 +1051,7 @@ print(f"{len(proxy.round(decimals=9).unique())} different scores; the best has p
 Table(["n", "KL, exact", "without ties", "500 even answers, no ties", "log n − (n−1)/n"], rows)
 
 # %% [markdown]
-# The bound is a bound, and holds with equality where no two samples tie: no equal scores, and no answer that is drawn
+# The bound [9] is a bound, and holds with equality where no two samples tie: no equal scores, and no answer that is drawn
 # twice. Here one of n draws repeats another soon, and the KL ends at −log of the best score's probability, while log n
 # goes on.
 #
