@@ -616,7 +616,7 @@ for report in page_reports[:1]:
 # luck.) The collapse is the same: on the way one of them passed in half of its
 # completions with half of its texts distinct, and six steps later it wrote one.
 #
-# **And who pays for variety does not get the rule.** Rewards can be *shared* by what is alike, so that a second right text pays
+# **Paying for variety brought variety, and not the rule.** Rewards can be *shared* by what is alike, so that a second right text pays
 # (`--sharing 1`: the bit over the number of the step's passing texts that are like it). In the one run of it all texts stay
 # distinct, for few nats, and the length stays within 12: in 78 steps it came no nearer. All of that is in
 # [results](../docs/results.md#with-a-price-in-the-reward). What has the bit *and* the variety needs to be told more. That is the

@@ -4,7 +4,7 @@ import pytest
 
 from policy_gradients.cli import _report_text
 from policy_gradients.evaluation import evaluate
-from policy_gradients.evaluation.evaluate import evaluate_policy, evaluate_run, sample_run, write_report
+from policy_gradients.evaluation.evaluate import evaluate_policy, evaluate_run, over_floor, sample_run, write_report
 from policy_gradients.evaluation.statistics import kl_floor, wilson_interval
 from policy_gradients.language.models import ModelError
 from policy_gradients.training.loop import train
@@ -134,3 +134,12 @@ def test_a_report_skips_the_prompts_that_settings_were_chosen_by():
     for bad in ((0, 0), (31, 0), (20, 11), (20, -1)):
         with pytest.raises(ValueError, match=r"must lie in \["):
             evaluate.report_rows(rows, *bad, 1)
+
+
+def test_beside_a_bound_there_is_no_interval():
+    tuned = {"pass_rate": 0.9, "kl_to_reference": 20.0, "kl_standard_error": 0.1}
+    none, some = (over_floor(tuned, 90, 100, passed, 1000, 0) for passed in (0, 10))
+    assert none["kl_over_floor_interval"] is None and none["reference_pass_rate"] == 0
+    assert none["kl_over_floor"] == 20.0 / kl_floor(0.9, none["reference_pass_rate_interval"][1])
+    low, high = some["kl_over_floor_interval"]
+    assert low < some["kl_over_floor"] == 20.0 / kl_floor(0.9, 0.01) < high

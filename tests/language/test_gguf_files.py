@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from policy_gradients.__main__ import main
 from policy_gradients.deploy.gguf_file import word_cutter
 from policy_gradients.deploy.gguf_file import write_gguf as export_gguf
+from policy_gradients.language import gguf_files
 from policy_gradients.language.gguf_files import gguf_folder, way_to_cut
 from policy_gradients.language.models import ModelError, end_token_ids, load_model, origin_of_weights
 from policy_gradients.training.run_folder import read_metrics
@@ -222,3 +223,13 @@ def test_other_architectures_and_files_without_a_tokenizer_are_refused(tmp_path)
 def test_ways_to_cut_are_those_that_are_written(tmp_path, name):
     state = json.loads(way_to_cut(name, tmp_path).__getstate__())
     assert word_cutter(state) == name
+
+
+def test_an_error_without_a_word_is_told_in_one_line(llama, tmp_path, monkeypatch):
+    def wordless(*args, **kwargs):
+        raise RuntimeError
+
+    write_gguf(llama, tmp_path / "model.gguf")
+    monkeypatch.setattr(gguf_files.AutoModelForCausalLM, "from_pretrained", wordless)
+    with pytest.raises(ModelError, match=r"cannot be read \(RuntimeError: \); is it whole"):
+        load_model(str(tmp_path / "model.gguf"))

@@ -81,6 +81,7 @@ def test_shared_rewards_are_what_is_compared_and_not_what_is_reported(config):
     assert plain["grad_norm"] == 0 and plain["zero_variance_share"] == 1
     assert shared["grad_norm"] > 0 and shared["zero_variance_share"] < 1
     assert shared["train_reward"] == 1 and shared["reward_std"] == 0
+    assert shared["precision_bits"] == 32
     with pytest.raises(ValueError, match="sharing must be at most 1"):
         with_settings(config, sharing=2.0)
     with pytest.raises(ValueError, match="sharing has no part in this run: it needs credit completion"):

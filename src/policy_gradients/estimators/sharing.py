@@ -7,14 +7,16 @@ from policy_gradients.estimators.checks import check_not_negative, finite, wide
 
 
 def shared_rewards(rewards: Tensor, alike: Tensor, sharing: float = 1.0) -> Tensor:
-    """r_i / (Σ_j s_ij)^γ: what a completion earned, over how many of the step that earned something are like it.
+    """r_i / (Σ_j s_ij)^γ, j over all with r_j > 0: what a completion earned, over how many that earned are like it.
 
     Fitness sharing (Goldberg & Richardson 1987, "Genetic algorithms with sharing for multimodal function
     optimization"); among a group's answers DRA-GRPO does it (Chen et al. 2025, arXiv:2505.09655), and a bonus that
     falls with repetition within a batch is in Song, Kempe & Munos 2025 (arXiv:2509.06941).
 
-    With γ = 1 and s the equality of texts, the policy gradient of these rewards is exactly that of
-    E[Σ_y r(y) (1 + 1/2 + … + 1/n_y)], where n_y of the step's completions are the text y: the k-th copy is worth 1/k.
+    With γ = 1, s the equality of texts and r ≥ 0, the expectation of Σ_i r'_i ∇log π(y_i) over independent
+    completions is exactly the gradient of E[Σ_y r(y) (1 + 1/2 + … + 1/n_y)], where n_y of them are the text y: the k-th
+    copy is worth 1/k. A group's baseline is made of shares that depend on the own text, so with one it is so up to a
+    bias.
 
     Args:
         rewards: any shape, N numbers in all. What is 0 or less is left as it is: a share of a punishment would be less

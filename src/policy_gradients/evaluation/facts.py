@@ -70,7 +70,7 @@ def end_log_probs(
 
     Args:
         asked: `plain`: the sentence is plain text. `instruction`: a user asks to complete its beginning (`INSTRUCTION`,
-            in the model's chat template), and the whole sentence is the answer: there the policy was trained.
+            in the model's chat template, as in training), and the whole sentence is the answer.
 
     Raises:
         ValueError: no facts, no wrong ends, different numbers of them, an end whose tokens begin another's, which could

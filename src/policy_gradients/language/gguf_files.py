@@ -77,9 +77,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
             **source, dtype=torch.float32, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(**source)
-    except Exception as error:  # gguf, struct, numpy and transformers each raise their own kinds
+    except Exception as error:  # gguf, struct, numpy and transformers each raise their own kinds, some without a word
+        [said] = str(error).strip().splitlines()[:1] or [""]
         raise ModelError(
-            f"{file} cannot be read ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]}); is it whole, "
+            f"{file} cannot be read ({type(error).__name__}: {said[:200]}); is it whole, "
             f"and an architecture ({told['architecture']}) that transformers reads from GGUF?"
         ) from None
     if missing := sorted(report["missing_keys"]):
