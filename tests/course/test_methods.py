@@ -180,6 +180,9 @@ def test_what_grpo_pays_with_more_completions_and_a_higher_price():
         config = load_config(ROOT / "results" / "tiny-grpo-wide" / f"seed-{seed}" / "config.json")
         more = {"num_prompts": 16, "kl_weight": 0.12, "kl_success_weight": 0.12, "learning_rate": 3e-4}
         assert config == preset("tiny-grpo", seed=seed, stop_above=0.95, **more)
+        rows = read_metrics(ROOT / "results" / "tiny-grpo-wide" / f"seed-{seed}" / "metrics.jsonl")[20:]
+        assert 90 < next(row["step"] for row in rows if row["entropy_weight"] > 0) < 100
+    assert "its bonus comes up after step 90, as entropy falls below 1.3" in page
 
 
 def test_the_shipped_rates_are_the_lowest_that_pass():
