@@ -150,6 +150,7 @@ def test_the_mean_of_the_own_group_scales_the_reward_part(tables, monkeypatch):
         {"baseline": "none"},
         {"credit": "state"},
         {"updates_per_batch": 2, "clip_low": 1e-9, "clip_high": 1e-9},
+        {"updates_per_batch": 2, "clip_low": 1e-9, "clip_high": 1e-9, "clip_place": "weight"},
     ],
     ids=str,
 )

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from policy_gradients.language.rollout import Rollout
+from policy_gradients.language.scoring import TokenScores
+from policy_gradients.training.config import Clip
+from policy_gradients.training.credit.group import surrogate
 from policy_gradients.training.loop import train_step
 from policy_gradients.training.presets import preset
 from policy_gradients.training.setup import prepare
@@ -65,6 +68,32 @@ def test_with_one_update_a_batch_the_clip_never_acts(config):
     assert "clipped_share" not in train_step(run, 0)
     run = rewarded(preset("tiny", **config, clip_low=1e-6, clip_high=1e-6, updates_per_batch=2), number_of_e)
     assert train_step(run, 0)["clipped_share"] > 0.1
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_clip_of_the_weight_keeps_the_gradient_that_a_clip_of_the_ratio_drops(level):
+    """By hand: ratios 4, 4, 1/4, 1/4 with advantages +1, -1, +1, -1; a clip at 1/2 and 2. Each a completion of one
+    token, so that the completion's ratio is the token's."""
+    ratios, pull = torch.tensor([4.0, 4.0, 0.25, 0.25]), torch.tensor([1.0, -1.0, 1.0, -1.0])
+    old_log_probs, mask = torch.full((4, 1), -2.0), torch.ones(4, 1)
+    expected = {"ratio": [0.0, 4.0, -0.25, 0.0], "weight": [-2.0, 2.0, -0.5, 0.5]}
+    for place, gradient in expected.items():
+        log_probs = (old_log_probs + ratios.log().unsqueeze(1)).requires_grad_()
+        scores = TokenScores(log_probs, *[torch.zeros(4, 1)] * 3)
+        old = TokenScores(old_log_probs, *[torch.zeros(4, 1)] * 3)
+        clip = Clip(clip_low=0.5, clip_high=1.0, clip_place=place, ratio_level=level)
+        losses = surrogate(scores, old, pull.unsqueeze(1), mask, clip)
+        losses.loss.sum().backward()
+        torch.testing.assert_close(log_probs.grad.squeeze(1), torch.tensor(gradient))
+
+
+def test_the_share_that_is_clipped_is_of_either_side_where_the_weight_is(config):
+    clip = {"clip_low": 1e-7, "clip_high": 1e-7, "updates_per_batch": 2}
+    shares = {}
+    for place in ("ratio", "weight"):
+        run = rewarded(preset("tiny", **config, **clip, clip_place=place), number_of_e)
+        shares[place] = train_step(run, 0)["clipped_share"]
+    assert 0.1 < shares["ratio"] < shares["weight"] <= 1
 
 
 def test_a_critic_that_says_zero_errs_by_the_whole_return(config):

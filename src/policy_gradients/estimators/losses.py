@@ -20,6 +20,7 @@ from policy_gradients.estimators.checks import (
 
 Aggregation = Literal["token", "sequence", "constant"]
 RatioLevel = Literal["token", "sequence"]
+ClipPlace = Literal["ratio", "weight"]
 Empty = Literal["error", "zero"]
 
 

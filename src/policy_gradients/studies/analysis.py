@@ -32,8 +32,8 @@ def outcome(run: Mapping[str, Any], metric: Metric) -> float:
         return steps_to_half(curves["strict_rate"])
     if metric == "reward_variance":
         return float(np.mean(np.square(curves["reward_std"][-LAST:])))
-    if metric == "last_entropy":
-        return float(np.mean(curves["entropy"][-LAST:]))
+    if metric in ("last_entropy", "mean_length"):
+        return float(np.mean(curves[metric.removeprefix("last_")][-LAST:]))
     if metric == "distinct_share":
         return report["distinct_completions"] / report["num_prompts"]
     return float(report[{"kl": "kl_to_reference"}.get(metric, metric)])
@@ -281,7 +281,7 @@ def written(values: Sequence[float], metric: Metric) -> str:
     share = metric in ("mean_strict_rate", "pass_rate", "distinct_share", "perplexity_increase")
     if share:
         return f"{100 * np.mean(values):.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-    spec = ".0f" if metric == "steps_to_half" else ".3f" if metric == "reward_variance" else ".2f"
+    spec = ".0f" if metric in ("steps_to_half", "mean_length") else ".3f" if metric == "reward_variance" else ".2f"
     return f"{np.mean(values):{spec}} [{low:{spec}}, {high:{spec}}]"
 
 

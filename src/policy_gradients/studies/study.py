@@ -24,14 +24,15 @@ DEVICES = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")  
 COUNTS = {"num_prompts": 1, "skip_prompts": 0, "reference_samples": 1, "perplexity_texts": 1}  # the least of each
 
 Metric = Literal[
-    "mean_strict_rate", "steps_to_half", "reward_variance", "last_entropy", "pass_rate", "distinct_share", "kl",
-    "perplexity_increase",
+    "mean_strict_rate", "steps_to_half", "reward_variance", "last_entropy", "mean_length", "pass_rate",
+    "distinct_share", "kl", "perplexity_increase",
 ]  # fmt: skip
 HIGHER_IS_BETTER: dict[str, bool] = {
     "mean_strict_rate": True,
     "steps_to_half": False,
     "reward_variance": False,
     "last_entropy": True,
+    "mean_length": False,
     "pass_rate": True,
     "distinct_share": True,
     "kl": False,
@@ -43,6 +44,7 @@ METRICS: dict[str, str] = {
     "there are",
     "reward_variance": "variance of the training reward among the completions of a prompt, mean of the last ten steps",
     "last_entropy": "entropy in nats a token, mean of the last ten steps",
+    "mean_length": "characters a completion, mean of the last ten steps",
     "pass_rate": "strict pass rate on held-out prompts, at the end",
     "distinct_share": "distinct completions on held-out prompts, as a share",
     "kl": "divergence from the reference in nats a completion, at the end",

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 
 from policy_gradients.estimators.advantages import Baseline, Scale
 from policy_gradients.estimators.divergences import KlEstimator, KlPlace
-from policy_gradients.estimators.losses import Aggregation, RatioLevel
+from policy_gradients.estimators.losses import Aggregation, ClipPlace, RatioLevel
 from policy_gradients.language.files import read_text
 from policy_gradients.language.rules import ExactLength, find_part, parse_rule, require_states
 from policy_gradients.language.text import PromptSource
@@ -180,6 +180,9 @@ class Clip(Checked):
     clip_high: float = number(0.2, above=0)
     ratio_level: RatioLevel = "token"
     """`sequence`: one clipped ratio a completion (GSPO); needs far narrower clips."""
+    clip_place: ClipPlace = "ratio"
+    """`ratio`: a token that has gone beyond the clip gets no gradient. `weight`: it keeps its own, times the ratio held
+    to the clip (CISPO); made for wide ones, such as clip_low 1 and clip_high 4."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from policy_gradients.estimators.losses import clipped_tokens
 from policy_gradients.language.rollout import Rollout
 from policy_gradients.language.scoring import TokenScores
 from policy_gradients.training.batch import Batch
-from policy_gradients.training.config import KlPenalty, TrainConfig
+from policy_gradients.training.config import Clip, KlPenalty, TrainConfig
 from policy_gradients.training.credit import TokenLosses
 from policy_gradients.training.objective import token_kl
 
@@ -40,11 +40,17 @@ def measure(
         log_ratio = scores.log_probs - old.log_probs
         sums["update_kl"] = ((torch.expm1(log_ratio) - log_ratio) * mask).sum()
     if clip is not None and update == config.updates_per_batch - 1:
-        clipped = clipped_tokens(
-            scores.log_probs, losses.old_log_probs.detach(), losses.advantages, clip.clip_low, clip.clip_high
-        )
-        sums["clipped_share"] = (clipped * mask).sum()
+        sums["clipped_share"] = (_clipped(scores.log_probs, losses, clip) * mask).sum()
     return sums
+
+
+def _clipped(log_probs: Tensor, losses: TokenLosses, clip: Clip) -> Tensor:
+    """Tokens that the clip acts on, bool: a ratio is cut on the side that its advantage pulls to, a weight on both."""
+    pulls = (
+        [losses.advantages] if clip.clip_place == "ratio" else [torch.ones_like(log_probs), -torch.ones_like(log_probs)]
+    )
+    old_log_probs = losses.old_log_probs.detach()
+    return sum(clipped_tokens(log_probs, old_log_probs, pull, clip.clip_low, clip.clip_high) for pull in pulls)
 
 
 def moved(rows: list[dict[str, Tensor]], batch: Batch, accelerator: Accelerator) -> float:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from policy_gradients.estimators.advantages import group_advantages
-from policy_gradients.estimators.losses import clipped_loss, policy_gradient_loss, sequence_old_log_probs
+from policy_gradients.estimators.losses import cispo_loss, clipped_loss, policy_gradient_loss, sequence_old_log_probs
 from policy_gradients.estimators.regularizers import group_relative
 from policy_gradients.estimators.returns import reverse_cumsum
 from policy_gradients.language.rewards import RewardFunction
@@ -31,11 +31,12 @@ class GroupCredit(Credit):
 def surrogate(
     scores: TokenScores, old: TokenScores, advantages: Tensor, mask: Tensor, clip: Clip | None
 ) -> TokenLosses:
-    """-Â log π with one update a batch; with more, the clipped ratio."""
+    """-Â log π with one update a batch; with more, the clipped ratio, as itself (PPO) or as a weight (CISPO)."""
     old_log_probs = old.log_probs
     if clip is None:
         return TokenLosses(policy_gradient_loss(scores.log_probs, advantages), advantages, old_log_probs)
     if clip.ratio_level == "sequence":
         old_log_probs = sequence_old_log_probs(scores.log_probs, old_log_probs, mask)
-    loss = clipped_loss(scores.log_probs, old_log_probs, advantages, clip.clip_low, clip.clip_high)
+    clipped = cispo_loss if clip.clip_place == "weight" else clipped_loss
+    loss = clipped(scores.log_probs, old_log_probs, advantages, clip.clip_low, clip.clip_high)
     return TokenLosses(loss, advantages, old_log_probs)
