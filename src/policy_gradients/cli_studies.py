@@ -22,6 +22,7 @@ def add_ablate_parser(commands: Any) -> None:
 
 
 def _ablate(parsed: argparse.Namespace) -> int:
+    import contextlib
     import typing
 
     from tqdm import tqdm
@@ -39,13 +40,14 @@ def _ablate(parsed: argparse.Namespace) -> int:
     if not parsed.table_only:
         require_place(folder)
         print(f"{study.question.strip()}\n{study.decision.strip()}", file=sys.stderr)
-        with tqdm(unit="run", dynamic_ncols=True) as bar:
+        with contextlib.ExitStack() as shown:
+            bars: list[tqdm] = []  # none before there is something to do
 
             def on_run(done: int, of: int) -> None:
-                if bar.total is None:
-                    bar.total, bar.initial = of, done
-                bar.n = done
-                bar.refresh()
+                if not bars:
+                    bars.append(shown.enter_context(tqdm(total=of, initial=done, unit="run", dynamic_ncols=True)))
+                bars[0].n = done
+                bars[0].refresh()
 
             run_study(study, folder, parse_seeds(parsed.seeds) if parsed.seeds else None, parsed.jobs, parsed.resume,
                       on_run)  # fmt: skip

@@ -112,6 +112,8 @@ def test_bad_input(run_folder, tmp_path):
         evaluate_run(run_folder, num_prompts=100_000)
     with pytest.raises(ValueError, match="holds no run"):
         evaluate_run(tmp_path)
+    with pytest.raises(ValueError, match="no held-out rows to evaluate on"):
+        evaluate.report_rows([], 10, 0, 0)
     with pytest.raises(ValueError, match="perplexity_texts must be at least 1"):
         evaluate_run(run_folder, num_prompts=3, perplexity_texts=0)
     with pytest.raises(ValueError, match="precision must be no, bf16 or fp16"):

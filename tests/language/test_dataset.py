@@ -231,7 +231,7 @@ def test_sets_have_one_fingerprint_in_every_process():
 def test_a_row_that_cannot_be_written_down_is_named():
     loop = []
     loop.append(loop)
-    for value in ({("a", "b"): 1}, loop, {1: "a", "b": 2}):
+    for value in ({("a", "b"): 1}, loop, {1: "a", "b": 2}, object(), {"deeper": [lambda: 0]}):
         rows = [{"q": "a", "deep": 0}, {"q": "b", "deep": value}]
         with pytest.raises(ValueError, match="row 2 cannot be written down"):
             fingerprint(rows)

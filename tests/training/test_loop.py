@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from policy_gradients.language import tasks
 from policy_gradients.language.rewards import RewardError
+from policy_gradients.language.tasks import RewardTask
 from policy_gradients.training import distribution, loop, update
 from policy_gradients.training.config import flat_of, with_settings
 from policy_gradients.training.loop import train, train_step
@@ -295,6 +296,14 @@ def test_a_constant_reward_warns_before_training(config, caplog):
     with caplog.at_level(logging.WARNING):
         rewarded(config, lambda completions: [1.0] * len(completions))
     assert "a constant reward has no gradient" in caplog.text
+    assert "no held-out rows" not in caplog.text
+
+
+def test_a_task_that_cannot_be_evaluated_warns_before_training(config, caplog):
+    rows = [{"prompt": "Say something."}]
+    with caplog.at_level(logging.WARNING):
+        prepare(config, RewardTask(rows, reward=lambda prompts, completions: [0.0] * len(completions)))
+    assert "the task has no held-out rows" in caplog.text
 
 
 @pytest.mark.parametrize("credit", ["completion", "state"])

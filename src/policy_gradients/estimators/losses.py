@@ -141,6 +141,8 @@ def sequence_old_log_probs(log_probs: Tensor, old_log_probs: Tensor, mask: Tenso
     Each token keeps its own gradient, ratio · A_t ∇log π_t (the paper's token form), so advantages may differ along a
     completion. Where they do not, `sequence` aggregation makes it GSPO's own gradient.
 
+    Half precision comes back as float32: at -5 the numbers of float16 are 0.004 apart, ten times GSPO's clip.
+
     Args:
         log_probs, old_log_probs, mask: shape (completions, time).
 
@@ -148,6 +150,7 @@ def sequence_old_log_probs(log_probs: Tensor, old_log_probs: Tensor, mask: Tenso
         ValueError: shapes that differ, a completion without tokens, a mask of other numbers than 0 and 1.
     """
     log_probs, old_log_probs = log_chances("log_probs", log_probs), log_chances("old_log_probs", old_log_probs)
+    log_probs, old_log_probs = wide(log_probs), wide(old_log_probs)
     check_tensor("mask", mask)
     if not log_probs.shape == old_log_probs.shape == mask.shape:
         shapes = [tuple(x.shape) for x in (log_probs, old_log_probs, mask)]

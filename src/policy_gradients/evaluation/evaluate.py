@@ -167,6 +167,11 @@ def report_rows(heldout: Sequence[Row], num_prompts: int, skip_prompts: int, see
     Raises:
         ValueError: there are not so many held-out rows.
     """
+    if not len(heldout):
+        raise ValueError(
+            "the task has no held-out rows to evaluate on: bring some (heldout_dataset), or more rows, of which one "
+            "in ten is set apart"
+        )
     if not 1 <= num_prompts <= len(heldout):
         raise ValueError(f"num_prompts must lie in [1, {len(heldout)}], the held-out rows; got {num_prompts}")
     if not 0 <= skip_prompts <= len(heldout) - num_prompts:

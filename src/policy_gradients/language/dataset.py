@@ -5,12 +5,14 @@ import hashlib
 import itertools
 import json
 import mmap
+import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")  # of an object whose class says nothing of its contents
 HELDOUT_SHARE = 10  # one row in so many, where the user has not set rows apart
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 BATCH = 10_000  # rows looked at together
@@ -339,7 +341,9 @@ def _canonical(value: Any) -> Any:
     """What JSON lacks, as text; sets in an order of their contents, since their own changes with the process."""
     if isinstance(value, set | frozenset):
         return sorted(value, key=lambda member: json.dumps(member, default=_canonical, ensure_ascii=False))
-    return str(value)
+    if ADDRESS.search(text := str(value)):
+        raise TypeError(f"{text} is an address in memory, another one in every process")
+    return text
 
 
 def _batches(dataset: Any, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:

@@ -114,6 +114,11 @@ def sample_batch(run: Run, step: int) -> Sample:
 def try_task(run: Run) -> None:
     """Make every prompt that the run will meet, and judge a first batch: it fails, or warns, before any training."""
     config = run.config
+    if not len(run.task.heldout):
+        logger.warning(
+            "the task has no held-out rows, and a model is evaluated on those: bring some (heldout_dataset), or more "
+            "rows, of which one in ten is set apart"
+        )
     steps = min(config.max_steps, -(-len(run.prompts) // config.num_prompts))
     for step in range(steps):
         for index in prompt_indices(len(run.prompts), config.num_prompts, step, config.seed):
