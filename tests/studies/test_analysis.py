@@ -22,6 +22,7 @@ from policy_gradients.studies.analysis import (
     holm,
     least_seeds,
     outcome,
+    seeds_to_detect,
     sign_flip_p_value,
     smallest_p_value,
     steps_to_half,
@@ -171,6 +172,20 @@ def test_what_was_detectable_is_found_four_times_out_of_five(seeds, alpha):
     assert np.mean(np.abs(statistic) > t.ppf(1 - alpha / 2, seeds - 1)) == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize(("spread", "difference"), [(0.2, 0.03), (0.2, 0.3), (1.0, 1.0), (0.01, 1.0), (0.0, 0.1)])
+def test_the_seeds_needed_are_the_first_that_see_the_difference(spread, difference):
+    """By trying one number after another."""
+    found = seeds_to_detect(spread, difference)
+    seen = [n for n in range(2, found + 1) if detectable_difference(spread, n) <= difference]
+    assert seen == [found]
+
+
+@pytest.mark.parametrize(("spread", "difference"), [(-1.0, 0.1), (math.nan, 0.1), (0.2, 0.0), (0.2, -0.1)])
+def test_no_number_of_seeds_sees_nothing(spread, difference):
+    with pytest.raises(ValueError, match="difference above 0"):
+        seeds_to_detect(spread, difference)
+
+
 def test_two_seeds_and_no_spread_have_an_answer():
     assert detectable_difference(0.2, 2) > detectable_difference(0.2, 3) > 0.2
     assert detectable_difference(0.0, 10) == 0.0
@@ -194,7 +209,7 @@ def test_verdicts(difference, interval, corrected, said):
 
 @pytest.mark.parametrize(("seeds", "said"), [(5, "undecided"), (6, "no difference that matters")])
 def test_too_few_seeds_decide_nothing_not_even_that_there_is_nothing(seeds, said):
-    found = Comparison(HYPOTHESES[0], seeds, 0.0, (-0.01, 0.01), 0.0, 1.0, 1.0, 0.1)
+    found = Comparison(HYPOTHESES[0], seeds, 0.0, (-0.01, 0.01), 0.0, 1.0, 1.0, 0.1, 20)
     assert found.verdict == said
 
 
@@ -232,7 +247,7 @@ def of(hypothesis: Hypothesis, verdict: str, seeds: int = 10) -> Comparison:
     corrected = 0.01 if verdict in ("holds", "the reverse holds") else 1.0
     difference = -0.1 if verdict == "the reverse holds" else 0.1
     interval = (-0.01, 0.01) if verdict == "no difference that matters" else (-0.2, 0.2)
-    return Comparison(hypothesis, seeds, difference, interval, 0.0, corrected, corrected, 0.1)
+    return Comparison(hypothesis, seeds, difference, interval, 0.0, corrected, corrected, 0.1, 20)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the runs of a study say: differences by seed, with intervals, corrected tests, and what they could have seen."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -75,6 +76,8 @@ class Comparison:
     detectable: float
     """The true difference that a paired t-test of as many seeds, with such a spread, would have found in four of five
     studies, at the level of one test."""
+    needed: int
+    """With so many seeds of such a spread, the smallest difference that matters would be `detectable`."""
 
     @property
     def verdict(self) -> Verdict:
@@ -123,6 +126,7 @@ def compare(study: Study, runs: Runs) -> list[Comparison]:
             p_value=p_value,
             corrected=after,
             detectable=detectable_difference(float(found.std(ddof=1)), len(found)),
+            needed=seeds_to_detect(float(found.std(ddof=1)), each.smallest),
         )
         for (each, found), p_value, after in zip(paired, p_values, corrected, strict=False)
     ]
@@ -224,6 +228,21 @@ def detectable_difference(spread: float, seeds: int, alpha: float = ALPHA) -> fl
     return brentq(missing, 0.0, 10 * critical) / math.sqrt(seeds) * spread
 
 
+def seeds_to_detect(spread: float, difference: float, alpha: float = ALPHA) -> int:
+    """The fewest seeds, at least 2, whose `detectable_difference` is no larger than this one.
+
+    Raises:
+        ValueError: a spread below 0, or a difference that is not above 0.
+    """
+    if not 0 <= spread < math.inf or not 0 < difference < math.inf:
+        raise ValueError(f"spread must not be negative and difference above 0, got {spread} and {difference}")
+    enough = 2
+    while detectable_difference(spread, enough, alpha) > difference:
+        enough *= 2
+    seeds = range(max(2, enough // 2), enough + 1)
+    return seeds[bisect_left(seeds, -difference, key=lambda n: -detectable_difference(spread, n, alpha))]
+
+
 @dataclass(frozen=True)
 class Claim:
     """What the hypotheses of one arm and one metric come to together: that it beats all that it is compared with."""
@@ -295,6 +314,7 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
             "–" if math.isnan(each.effect) else f"{each.effect:+.2f}",
             f"{each.corrected:.3g}",
             f"{each.detectable:.2g}",
+            f"{each.needed:,}",
             each.verdict,
         ]
         for each in comparisons
@@ -302,5 +322,6 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
 
 
 VERDICT_HEADER = (
-    "hypothesis", "seeds", "difference [95 %], more is better", "d_z", "p (Holm)", "detectable", "verdict"
+    "hypothesis", "seeds", "difference [95 %], more is better", "d_z", "p (Holm)", "detectable", "seeds needed",
+    "verdict",
 )  # fmt: skip
