@@ -172,6 +172,9 @@ def attainable(folder: Path) -> str:
     )
 
 
+STUDIES = ("entropy", "advantages", "groups", "clip", "divergence", "credit")
+
+
 def study(name: str, results: Path) -> str:
     """What a study asks, its arms, its differences, and the sentence of each claim."""
     declared = load_study(name)
@@ -264,8 +267,7 @@ def blocks(results: Path) -> dict[str, str]:
         "page_priced": f"{seeds(results / 'page-priced')}\n\n{chance(results / 'page-priced')}",
         "narrowing": narrowing(results),
         "facts": facts(results),
-        "entropy": study("entropy", results),
-        "advantages": study("advantages", results),
+        **{name: study(name, results) for name in STUDIES},
         "texts": "\n".join(f"    {text!r}" for text in _texts(results)),
     }
 

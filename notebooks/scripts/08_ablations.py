@@ -21,7 +21,9 @@
 #
 # A method has many settings, and papers that say which of them helps. Train twice with another seed, and the curves
 # differ; train twice with another setting, and they differ, too. When is a difference one of the setting? This notebook
-# takes one claim, about the entropy bonus, and shows all that a verdict on it takes.
+# takes one claim, about the entropy bonus, and shows all that a verdict on it takes. Then the same rules judge five more
+# choices: what a reward is compared with, how completions are split into groups, how often a batch is used, what divergence
+# costs, and who gets the credit.
 #
 # **Afterwards you can**
 #
@@ -32,7 +34,7 @@
 #
 # | | |
 # | --- | --- |
-# | to read and think | 35 min, and 51 min for the five exercises |
+# | to read and think | 50 min, and 51 min for the five exercises |
 # | to run | under 90 s on one CPU core, no GPU, with the tier `tiny`; the runs of the study are stored |
 # | needs | [notebook 06](06_grpo_on_a_t4.ipynb): GRPO with a checker; [notebook 07](07_evaluation.ipynb): intervals and p-values |
 
@@ -470,9 +472,11 @@ Table(["arm", "reward variance, last ten steps", "strict rate, all steps", "held
 # takes runs.
 
 # %%
-second = load_study("advantages")
-print(second.question, second.decision, sep="\n")
-Table(["arm", "baseline", "scale"], [[arm, *settings.values()] for arm, settings in second.arms.items()])
+from policy_gradients.course.stored_studies import stored_study
+
+second = stored_study("advantages")
+print(second.asked)
+Table(["arm", "baseline", "scale"], [[arm, *settings.values()] for arm, settings in second.study.arms.items()])
 
 # %% [markdown]
 # The task is that of the first study. There is no price on divergence: against advantages that are divided by something
@@ -480,20 +484,17 @@ Table(["arm", "baseline", "scale"], [[arm, *settings.values()] for arm, settings
 # again. What is left of a scale is how it weighs prompts *against each other*, and early steps against late ones.
 
 # %%
-runs_there = read_runs(second, folder.with_name(second.name))
-found_there = compare(second, runs_there) if any(runs_there.values()) else []
-faster = [c.hypothesis.arm for c in found_there if c.hypothesis.against == "RLOO" and c.verdict == "holds"]
-ask("08: what to divide by", " and ".join(faster) or "none of them", because="See the differences below.")
+ask("08: what to divide by", second.arms_that_win("RLOO"), because="See the differences below.")
 
 # %%
-Table(header, summaries(second, runs_there, METRICS))
+second.arms(*METRICS)
 
 # %%
-Table(VERDICT_HEADER, verdict_rows(found_there))
+second.verdicts()
 
 # %%
-if found_there:
-    show(study_figure(second, runs_there, found_there))
+if second.comparisons:
+    show(second.figure())
 
 # %% [markdown]
 # No scale is shown to help, and none to harm. The largest difference is that of REINFORCE++, with one mean and one spread
@@ -507,7 +508,125 @@ if found_there:
 # arms apart.)
 
 # %% [markdown]
-# ## 6. One arm, live
+# ## 6. Few prompts, large groups?
+#
+# Thirty-two completions a step may be one prompt's, or two each of sixteen. A large group knows its own mean better. But many
+# prompts say more about what prompts have in common. Two things can be counted without a run. A group in which all
+# rewards are equal says nothing, and that happens with probability $p^G+(1-p)^G$. And a reward less the mean of the
+# $G-1$ others has the variance $p(1-p)\,\frac{G}{G-1}$.
+
+# %%
+ask("08: who speaks")
+
+# %%
+rows = []
+for size in (32, 16, 8, 4, 2):
+    speaks = [1 - p**size - (1 - p) ** size for p in (0.05, 0.2, 0.5)]
+    rows.append([f"{32 // size} × {size}", *(f"{share:.0%}" for share in speaks), size / (size - 1)])
+Table(["prompts × G", "groups that speak at 5 %", "at 20 %", "at 50 %", "variance of r − b, in p(1 − p)"], rows)
+
+# %% [markdown]
+# So pairs are silent mostly, and noisy where they speak. But there are sixteen of them. What comes out? One more study, of the same
+# task, declared like the others:
+
+# %%
+groups = stored_study("groups")
+print(groups.asked)
+groups.arms("mean_strict_rate", "steps_to_half", "pass_rate", "distinct_share", "kl")
+
+# %%
+groups.verdicts()
+
+# %%
+if groups.comparisons:
+    show(groups.figure())
+
+# %% [markdown]
+# @@groups@@
+
+# %% [markdown]
+# ## 7. A batch used more than once
+#
+# Sampling is what costs time. PPO [8] takes several updates from one batch, and clips the ratio $\pi/\pi_{old}$, so that none
+# of them goes far. GSPO [9] clips one ratio a completion. CISPO [10] clips the *weight* and drops no token's gradient.
+# DAPO [11] clips less above than below.
+#
+# All of them move further in a step than one update does, and so would a larger learning rate. A comparison at one rate
+# alone cannot tell the two apart. That is why the study has an arm for it.
+
+# %%
+clip = stored_study("clip")
+won = {c.hypothesis.against for c in clip.comparisons if (c.hypothesis.arm, c.verdict) == ("twice, PPO", "holds")}
+AT = {"once": "the first alone", "once, twice the rate": "the second alone"}
+answer = "both" if won >= set(AT) else next((said for against, said in AT.items() if against in won), "neither")
+ask("08: once or twice", answer, because=clip.sentences())
+
+# %%
+print(clip.asked)
+clip.arms("mean_strict_rate", "steps_to_half", "pass_rate", "distinct_share", "kl", "perplexity_increase")
+
+# %%
+clip.verdicts()
+
+# %%
+if clip.comparisons:
+    show(clip.figure())
+
+# %% [markdown]
+# @@clip@@
+
+# %% [markdown]
+# ## 8. The price of divergence
+#
+# Notebook 05 derived which gradient each estimator of the divergence has, in the reward and in the loss. Theory says: k1,
+# differentiated in the loss, has the mean 0. The exact divergence and k3 in the loss pull each token back, and do not
+# charge it for the states that it leads to; in the reward all that comes later is charged. How much of that is seen in thirty steps?
+
+# %%
+ask("08: which price is none")
+
+# %%
+divergence = stored_study("divergence")
+print(divergence.asked)
+divergence.arms("mean_strict_rate", "pass_rate", "distinct_share", "kl", "perplexity_increase")
+
+# %%
+divergence.verdicts()
+
+# %%
+if divergence.comparisons:
+    show(divergence.figure())
+
+# %% [markdown]
+# @@divergence@@
+
+# %% [markdown]
+# ## 9. Who gets the credit?
+#
+# One bit a completion is all that GRPO sees, and it gives every token the same advantage. A critic (PPO) sees the same bit, and
+# learns what a prefix is worth. Credit by state, in notebook 06, asks the checker about texts that were never written: it
+# *knows* the rule, and the others do not. So the last row below is no rival; it says how much there is to be known.
+
+# %%
+credit = stored_study("credit")
+ask("08: whose credit", credit.arms_that_win("completion"), because=credit.sentences())
+
+# %%
+print(credit.asked)
+credit.arms("mean_strict_rate", "steps_to_half", "pass_rate", "distinct_share", "kl")
+
+# %%
+credit.verdicts()
+
+# %%
+if credit.comparisons:
+    show(credit.figure())
+
+# %% [markdown]
+# @@credit@@
+
+# %% [markdown]
+# ## 10. One arm, live
 #
 # Stored numbers have to be redone to be believed. Four steps of one arm, with one seed, as the study runs it:
 
@@ -541,7 +660,7 @@ Table(["step", *(f"{name}, {when}" for name, _ in pairs for when in ("live", "st
 # policy-gradients ablate entropy --jobs 2 --resume --output-dir results/ablations/entropy
 # ```
 #
-# ## 7. What this is not
+# ## 11. What this is not
 #
 # One cheap task: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Thirty
 # steps of plain GRPO, with a price on divergence so small that all arms drift far (the column *kl* above). Rewards are sparse here, but not hopeless: how much passes at the
@@ -562,8 +681,8 @@ if stored:
 # ones make the entropy explode, and one between them keeps it level but does not outperform the baseline. Controllers steer the
 # entropy itself, as soft actor-critic [6] and Skywork-OR1 [7] do; the arm `target` is of that kind.
 #
-# Studies of clipping, the price on divergence, aggregation, curricula and learning rates are not done here. They are a file
-# away. Yours:
+# Two studies are declared and not yet run: `aggregation`, by which length a completion's loss is divided, and `rates`, learning
+# rates against batch sizes. Curricula are not asked about. A study is a file away. Yours:
 
 # %%
 OWN = """
@@ -616,6 +735,10 @@ progress()
 # 6. Haarnoja et al. (2018). Soft actor-critic algorithms and applications.
 #    [arXiv:1812.05905](https://arxiv.org/abs/1812.05905)
 # 7. He et al. (2025). Skywork-OR1. [arXiv:2505.22312](https://arxiv.org/abs/2505.22312)
+# 8. Schulman et al. (2017). Proximal policy optimization algorithms. [arXiv:1707.06347](https://arxiv.org/abs/1707.06347)
+# 9. Zheng et al. (2025). Group sequence policy optimization. [arXiv:2507.18071](https://arxiv.org/abs/2507.18071)
+# 10. MiniMax (2025). MiniMax-M1. [arXiv:2506.13585](https://arxiv.org/abs/2506.13585)
+# 11. Yu et al. (2025). DAPO. [arXiv:2503.14476](https://arxiv.org/abs/2503.14476)
 
 # %% [markdown]
 # ## Onward

@@ -712,6 +712,36 @@ ASKED = {
             "none of them",
         ),
     ),
+    "08: who speaks": Asked(
+        "One completion in twenty passes. Which split of 32 completions has the largest share of groups that speak?",
+        "1 prompt of 32",
+        options=("1 prompt of 32", "4 prompts of 8", "16 prompts of 2", "it is the same in all"),
+        because="A group is silent where all fail, which 32 do with probability 0.95³² = 19 %, and two with 90 %.",
+    ),
+    "08: once or twice": Asked(
+        "Two clipped updates a batch (PPO). Against which do they win, significantly after the correction: one update "
+        "at the same learning rate, or one at twice that rate?",
+        options=("both", "the first alone", "the second alone", "neither"),
+    ),
+    "08: which price is none": Asked(
+        "The same weight everywhere. Which price does not hold the policy, as its gradient has the mean 0?",
+        "k1 in the loss",
+        options=("k1 in the reward", "k1 in the loss", "k3 in the loss", "the exact divergence in the loss"),
+        because="E[∇log π] = 0. In the reward k1 is a number that is multiplied by ∇log π, and there it is unbiased.",
+    ),
+    "08: whose credit": Asked(
+        "Which of them learns faster than one advantage a completion (leave-one-out), significantly after the "
+        "correction?",
+        options=(
+            "states",
+            "critic, head",
+            "critic, model",
+            "states and critic, head",
+            "states and critic, model",
+            "states and critic, head and critic, model",
+            "none of them",
+        ),
+    ),
     # 09
     "09: a clever schedule": Asked(
         "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. "
