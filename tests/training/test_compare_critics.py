@@ -29,10 +29,14 @@ def small(micro_folder):
 
 def test_methods_differ_in_their_baseline_alone():
     configs = {method: flat_of(config_of(method, 3)) for method in METHODS}
-    own = {"sharing", *(key for settings in METHODS.values() for key in settings)}  # critics have nothing to share
+    own = {
+        "sharing",
+        "clip_cov",
+        *(key for settings in METHODS.values() for key in settings),
+    }  # critics have nothing to share
     rest = [{k: v for k, v in config.items() if k not in own} for config in configs.values()]
     assert all(config == rest[0] for config in rest) and rest[0]["seed"] == 3
-    assert not configs["grpo"]["sharing"]
+    assert not configs["grpo"]["sharing"] and not configs["grpo"]["clip_cov"]
     assert all(configs[method][k] == v for method, settings in METHODS.items() for k, v in settings.items())
     with pytest.raises(ValueError, match="unknown method 'ppo'"):
         config_of("ppo", 0)

@@ -88,6 +88,21 @@ def test_shared_rewards_are_what_is_compared_and_not_what_is_reported(config):
         with_settings(config, credit="state", sharing=0.5)
 
 
+def test_tokens_that_would_take_entropy_away_keep_still(config):
+    """Micro-batches of 1 and all prompts at once clip the same tokens: those of the whole batch. All of them: nothing
+    moves but by the price on divergence."""
+    steps = {}
+    for size in (1, config.num_prompts):
+        for share in (0.0, 0.2):
+            run = rewarded(with_settings(config, micro_batch_prompts=size, clip_cov=share), number_of_e)
+            steps[size, share] = train_step(run, 0)["grad_norm"]
+    assert steps[1, 0.2] == pytest.approx(steps[config.num_prompts, 0.2], rel=1e-4)
+    assert steps[1, 0.0] == pytest.approx(steps[config.num_prompts, 0.0], rel=1e-4)
+    assert steps[1, 0.2] != pytest.approx(steps[1, 0.0], rel=1e-3)
+    with pytest.raises(ValueError, match="clip_cov has no part in this run: it needs credit completion"):
+        with_settings(config, credit="state", clip_cov=0.5)
+
+
 def test_groups_of_one_learn_from_the_batch(config):
     options = {"num_prompts": 16, "num_generations": 1, "baseline": "batch_mean", "scale": "batch_std"}
     row = train_step(rewarded(with_settings(config, **options), number_of_e), 0)

@@ -19,6 +19,7 @@ from policy_gradients.estimators.baselines import (
     running_mean,
     value_loss,
 )
+from policy_gradients.estimators.covariance import covariance_bound, log_prob_covariances, token_means
 from policy_gradients.estimators.credit import redistribute, shape_rewards, with_terminal_reward
 from policy_gradients.estimators.divergences import (
     KlEstimator,
@@ -103,6 +104,7 @@ __all__ = [
     "clipped_tokens",
     "compatible_critic",
     "conjugate_gradient",
+    "covariance_bound",
     "discounted_returns",
     "discounts",
     "divergence_parts",
@@ -131,6 +133,7 @@ __all__ = [
     "kl_step",
     "lambda_returns",
     "leave_one_out",
+    "log_prob_covariances",
     "log_probs_and_entropy",
     "masked_mean",
     "masked_var",
@@ -153,6 +156,7 @@ __all__ = [
     "soft_target",
     "target_entropy_weight",
     "td_errors",
+    "token_means",
     "token_weights",
     "value_loss",
     "with_terminal_reward",

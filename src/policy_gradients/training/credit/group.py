@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from policy_gradients.estimators.advantages import group_advantages
+from policy_gradients.estimators.covariance import covariance_bound, log_prob_covariances, token_means
 from policy_gradients.estimators.losses import cispo_loss, clipped_loss, policy_gradient_loss, sequence_old_log_probs
 from policy_gradients.estimators.regularizers import group_relative
 from policy_gradients.estimators.returns import reverse_cumsum
@@ -10,7 +11,7 @@ from policy_gradients.language.rewards import RewardFunction
 from policy_gradients.language.scoring import TokenScores
 from policy_gradients.training.batch import Batch
 from policy_gradients.training.config import ByGroup, Clip
-from policy_gradients.training.credit.base import Credit, TokenLosses
+from policy_gradients.training.credit.base import Credit, Gather, TokenLosses
 
 
 class GroupCredit(Credit):
@@ -22,10 +23,24 @@ class GroupCredit(Credit):
     def assign(self, groups: Tensor, reward: RewardFunction) -> Tensor:
         return group_advantages(groups, self.settings.baseline, self.settings.scale)
 
+    def before_update(self, batch: Batch, rewards: Tensor, gather: Gather) -> None:
+        if self.settings.clip_cov:
+            mask = batch.rollout.mask
+            paid = batch.advantages.flatten().unsqueeze(1).expand_as(mask)
+            log_probs, paid, mask = (gather(column) for column in (batch.rollout.log_probs, paid, mask))
+            self._means = token_means(log_probs, paid, mask)
+            covariances = log_prob_covariances(log_probs, paid, mask, self._means)
+            self._bound = covariance_bound(covariances, mask, self.settings.clip_cov)
+
     def losses(self, scores: TokenScores, old: TokenScores, piece: Batch, cost: Tensor) -> TokenLosses:
+        rollout = piece.rollout
         charged = group_relative(reverse_cumsum(cost), piece.rewards.shape[1])
         advantages = piece.advantages.flatten().unsqueeze(1) - charged
-        return surrogate(scores, old, advantages, piece.rollout.mask, self.settings.clip)
+        losses = surrogate(scores, old, advantages, rollout.mask, self.settings.clip)
+        if self.settings.clip_cov:
+            covariances = log_prob_covariances(rollout.log_probs, piece.advantages.flatten(), rollout.mask, self._means)
+            losses.loss = losses.loss * (covariances < self._bound)
+        return losses
 
 
 def surrogate(
