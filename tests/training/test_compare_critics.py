@@ -29,14 +29,11 @@ def small(micro_folder):
 
 def test_methods_differ_in_their_baseline_alone():
     configs = {method: flat_of(config_of(method, 3)) for method in METHODS}
-    own = {
-        "sharing",
-        "clip_cov",
-        *(key for settings in METHODS.values() for key in settings),
-    }  # critics have nothing to share
+    groups_alone = {"sharing", "clip_cov"}
+    own = groups_alone | {key for settings in METHODS.values() for key in settings}
     rest = [{k: v for k, v in config.items() if k not in own} for config in configs.values()]
     assert all(config == rest[0] for config in rest) and rest[0]["seed"] == 3
-    assert not configs["grpo"]["sharing"] and not configs["grpo"]["clip_cov"]
+    assert not any(configs["grpo"][key] for key in groups_alone)
     assert all(configs[method][k] == v for method, settings in METHODS.items() for k, v in settings.items())
     with pytest.raises(ValueError, match="unknown method 'ppo'"):
         config_of("ppo", 0)

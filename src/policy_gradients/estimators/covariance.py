@@ -24,7 +24,8 @@ def log_prob_covariances(
     """(log π_t - mean log π)(A_t - mean A) of each token, (completions, time), no gradient; means over all tokens.
 
     Their mean is the covariance that entropy falls with: along a step η A of a softmax's logits (a natural gradient's),
-    dH/dη = -Cov_π(log π, A), exactly (Cui et al. 2025, arXiv:2505.22617; their Clip-Cov and KL-Cov select tokens by it).
+    dH/dη = -Cov_π(log π, A), exactly (Cui et al. 2025, arXiv:2505.22617). Clip-Cov and KL-Cov, of that
+    paper, select tokens by it.
 
     Args:
         log_probs: shape (completions, time), of the policy that sampled.
