@@ -610,7 +610,7 @@ if divergence.comparisons:
 # training falls from 39 to 17 %. In the loss no cost is shown, and none is excluded.
 #
 # **k1 in the loss** is the price that theory calls none: the policy ends 9 nats nearer than without a price, with an
-# interval from 9 farther to 28 nearer, where the same price elsewhere saves 47 and more. Undecided, which is what most
+# interval from 9 farther to 27 nearer, where the same price elsewhere saves 47 and more. Undecided, which is what most
 # studies would say of a price that does nothing.
 #
 # **Place** is not a matter of better or worse here. In the reward the same β leaves 10 nats less, which is found, and
@@ -700,8 +700,9 @@ if stored:
 # ones make the entropy explode, and one between them keeps it level but does not outperform the baseline. Controllers steer the
 # entropy itself, as soft actor-critic [6] and Skywork-OR1 [7] do; the arm `target` is of that kind.
 #
-# Two studies are declared and not yet run: `aggregation`, by which length a completion's loss is divided, and `rates`, learning
-# rates against batch sizes. Curricula are not asked about. A study is a file away. Yours:
+# Three studies are declared and not yet run: `aggregation`, by which length a completion's loss is divided, `rates`, learning
+# rates against batch sizes, and `covariance`, Clip-Cov [5] against no control of entropy. Curricula are not asked about. A study is
+# a file away. Yours:
 
 # %%
 OWN = """

@@ -5,13 +5,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
+from policy_gradients.course.stored_studies import stored_study
 from policy_gradients.evaluation.statistics import largest_cluster_share
 from policy_gradients.language.rules import parse_rule
-from policy_gradients.studies.analysis import holm, outcome
+from policy_gradients.studies.analysis import holm, outcome, outcomes
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import load_study
 from policy_gradients.training.config import load_config
@@ -366,3 +368,37 @@ def test_how_many_runs_never_reach_a_half_is_what_notebook_08_says():
     never = [sum(outcome(run, "steps_to_half") > 30 for run in of_arm.values()) for of_arm in runs.values()]
     assert (min(never), max(never)) == (1, 5)
     assert "one to five of an arm's ten runs never get there" in prose("notebooks", "scripts", "08_ablations.py")
+
+
+def test_what_the_studies_of_groups_and_divergence_say_is_what_the_prose_says():
+    groups, divergence = (stored_study(name, ROOT / "results") for name in ("groups", "divergence"))
+    told = [prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")]
+
+    def mean(study, arm: str, metric: str) -> float:
+        return float(np.mean(list(outcomes(study.runs, arm, metric).values())))
+
+    means = [100 * mean(groups, arm, "mean_strict_rate") for arm in groups.study.arms]
+    by_rate = [each for each in groups.comparisons if each.hypothesis.metric == "mean_strict_rate"]
+    needed = [each.needed for each in by_rate]
+    assert all(each.interval[0] < -0.08 and each.interval[1] > 0.06 for each in by_rate)
+    few = sorted(run["report"]["distinct_completions"] for run in groups.runs["8 prompts of 4"].values())[:3]
+    assert few[:2] == [1, 13] and few[2] > 50
+    kl = {arm: mean(divergence, arm, "kl") for arm in divergence.study.arms}
+    rates = {arm: 100 * mean(divergence, arm, "mean_strict_rate") for arm in divergence.study.arms}
+    found = {(e.hypothesis.arm, e.hypothesis.against, e.hypothesis.metric): e for e in divergence.comparisons}
+    noise = found["loss, k1", "none", "kl"]
+    saved = [kl["none"] - kl[arm] for arm in ("reward, exact", "reward, k1", "loss, exact", "loss, k3")]
+    assert [found["reward, exact", "loss, exact", "kl"].verdict, noise.verdict] == ["holds", "undecided"]
+    assert found["loss, exact", "loss, exact, a third", "kl"].verdict == "holds"
+    assert rates["reward, exact"] < rates["loss, exact"] < rates["loss, exact, a third"]
+    for page in told:
+        assert f"means lie between {min(means):.0f} and {max(means):.0f} %" in page
+        assert f"{min(needed)} to {max(needed)} seeds an arm" in page
+        assert "(1 and 13 of 60)" in page
+        assert f"{kl['none']:.0f} nats without it, {kl['loss, exact']:.0f} in the loss" in page
+        assert f"falls from {rates['none']:.0f} to {rates['reward, exact']:.0f} %" in page
+        assert f"ends {noise.difference:.0f} nats nearer" in page
+        assert f"from {-noise.interval[0]:.0f} farther to {noise.interval[1]:.0f} nearer" in page
+        assert f"saves {min(saved):.0f} and more" in page
+        assert f"leaves {found['reward, exact', 'loss, exact', 'kl'].difference:.0f} nats less" in page
+        assert f"leaves {found['loss, exact', 'loss, exact, a third', 'kl'].difference:.0f} nats more" in page

@@ -71,4 +71,7 @@ def stored_study(name: str, results: Path = Path("..", "results")) -> StoredStud
     """
     study = load_study(name)
     runs = read_runs(study, results / "ablations" / name)
-    return StoredStudy(study, runs, compare(study, runs) if any(runs.values()) else [])
+    try:
+        return StoredStudy(study, runs, compare(study, runs))
+    except ValueError:  # no two arms with two seeds in common
+        return StoredStudy(study, runs, [])
