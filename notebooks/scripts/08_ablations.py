@@ -610,7 +610,7 @@ if divergence.comparisons:
 # training falls from 39 to 17 %. In the loss no cost is shown, and none is excluded.
 #
 # **k1 in the loss** is the price that theory calls none: the policy ends 9 nats nearer than without a price, with an
-# interval from 9 farther to 27 nearer, where the same price elsewhere saves 47 and more. Undecided, which is what most
+# interval from 9 farther to 27 nearer, where the same price elsewhere saves 48 and more. Undecided, which is what most
 # studies would say of a price that does nothing.
 #
 # **Place** is not a matter of better or worse here. In the reward the same β leaves 10 nats less, which is found, and
