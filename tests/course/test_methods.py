@@ -402,3 +402,18 @@ def test_what_the_studies_of_groups_and_divergence_say_is_what_the_prose_says():
         assert f"saves {min(saved):.0f} and more" in page
         assert f"leaves {found['reward, exact', 'loss, exact', 'kl'].difference:.0f} nats less" in page
         assert f"leaves {found['loss, exact', 'loss, exact, a third', 'kl'].difference:.0f} nats more" in page
+
+
+def test_what_the_study_of_credit_says_is_what_the_prose_says():
+    credit = stored_study("credit", ROOT / "results")
+    rates = {arm: outcomes(credit.runs, arm, "mean_strict_rate").values() for arm in credit.study.arms}
+    few = [run["report"]["distinct_completions"] <= 2 for run in credit.runs["states"].values()]
+    assert sum(few) == 9 and all(r["report"]["distinct_completions"] == 60 for r in credit.runs["completion"].values())
+    assert credit.arms_that_win("completion") == "critic, model" and credit.arms_that_win("states", "distinct_share")
+    assert min(run["report"]["perplexity_increase"] for run in credit.runs["states"].values()) > 10
+    own = load_config(ROOT / "results" / "tiny" / "seed-0" / "config.json")
+    assert 2 * own.learning_rate == credit.study.config("states", 0).learning_rate
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        critic, completion = (100 * np.mean(list(rates[arm])) for arm in ("critic, model", "completion"))
+        assert f"{critic:.0f} against {completion:.0f} % over the training, found at 5 %" in page
+        assert "in nine of ten runs one or two of sixty texts are left" in page
