@@ -417,3 +417,26 @@ def test_what_the_study_of_credit_says_is_what_the_prose_says():
         critic, completion = (100 * np.mean(list(rates[arm])) for arm in ("critic, model", "completion"))
         assert f"{critic:.0f} against {completion:.0f} % over the training, found at 5 %" in page
         assert "in nine of ten runs one or two of sixty texts are left" in page
+
+
+def test_what_the_study_of_the_clip_says_is_what_the_prose_says():
+    clip = stored_study("clip", ROOT / "results")
+    found = {(each.hypothesis.arm, each.hypothesis.against): each for each in clip.comparisons}
+    again = found["twice, PPO", "once, twice the rate"]
+    assert [found["twice, PPO", "once"].verdict, again.verdict] == ["holds", "undecided"]
+    assert found["twice, CISPO", "twice, PPO"].verdict == "the reverse holds"
+    assert [each.verdict for each in clip.comparisons].count("undecided") == 4
+
+    def mean(arm: str, metric: str) -> str:
+        return f"{(100 if metric != 'kl' else 1) * np.mean(list(outcomes(clip.runs, arm, metric).values())):.0f}"
+
+    rate = {arm: mean(arm, "mean_strict_rate") for arm in clip.study.arms}
+    kl = {arm: mean(arm, "kl") for arm in clip.study.arms}
+    low, high = (f"{abs(100 * end):.0f}" for end in again.interval)
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert f"{rate['twice, PPO']} against {rate['once']} % over the training" in page
+        assert f"not shown to: {rate['once, twice the rate']} %" in page
+        assert f"from {low} points below to {high} above" in page
+        assert f"{rate['twice, CISPO']} against {rate['twice, PPO']} %, the reverse" in page
+        assert f"{kl['once, twice the rate']} nats from the reference, two clipped ones {kl['twice, PPO']}" in page
+        assert f"went {kl['twice, CISPO']} nats far" in page
