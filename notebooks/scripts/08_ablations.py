@@ -526,7 +526,7 @@ for size in (32, 16, 8, 4, 2):
 Table(["prompts × G", "groups that speak at 5 %", "at 20 %", "at 50 %", "variance of r − b, in p(1 − p)"], rows)
 
 # %% [markdown]
-# So pairs are silent mostly, and noisy where they speak. But there are sixteen of them. What comes out? One more study, of the same
+# So pairs are silent half of the time at best, and noisy where they speak. But there are sixteen of them. What comes out? One more study, of the same
 # task, declared like the others:
 
 # %%
@@ -554,7 +554,7 @@ if groups.comparisons:
 # %% [markdown]
 # ## 7. A batch used more than once
 #
-# Sampling is what costs time. PPO [8] takes several updates from one batch, and clips the ratio $\pi/\pi_{old}$, so that none
+# Completions take time to sample. PPO [8] takes several updates from one batch, and clips the ratio $\pi/\pi_{old}$, so that none
 # of them goes far. GSPO [9] clips one ratio a completion. CISPO [10] clips the *weight* and drops no token's gradient.
 # DAPO [11] clips less above than below.
 #
