@@ -11,6 +11,8 @@ FROM_THE_NOTEBOOK = {
     "06: groups that speak": {"answer": 0.1, "p": 0.006, "G": 16, "p_wide": 0.1, "speak": 0.8},
     "08: the verdict": {"answer": "neither"},
     "08: what to divide by": {"answer": "none of them"},
+    "08: once or twice": {"answer": "the first alone"},
+    "08: whose credit": {"answer": "critic, model"},
     "lab: the mystery": {"answer": "one", "options": ["one", "another"], "because": "It looks like one."},
 }
 
