@@ -587,9 +587,9 @@ if clip.comparisons:
 # hypothesis asked about that.)
 #
 # **CISPO is worse here than PPO's clip**: 40 against 58 %, the reverse of what was claimed, found at 5 %. Its weights
-# were held between 0 and 5, as in its paper, so next to nothing was held, and two updates of one small batch went 150
-# nats far. At the size for which it was made that may be otherwise. GSPO, four updates in place of two, and a wider
-# clip above: undecided, each.
+# were held between 0 and 5 (no lower bound, as in its paper; the upper one is ours), so little can have been held, and
+# its policies went 150 nats far. At the size for which it was made, or with a tighter bound, that may be otherwise.
+# GSPO, four updates in place of two, and a wider clip above: undecided, each.
 
 # %% [markdown]
 # ## 8. The price of divergence
@@ -657,9 +657,9 @@ if credit.comparisons:
 #
 # **States**, which know the rule, are not shown to be faster, and what is found is the price: in nine of ten runs one
 # or two of sixty texts are left, where one advantage a completion keeps all sixty, and plain text has become
-# unreadable. At GRPO's rate, and without any price on divergence, a signal with so little noise runs away. In notebook
-# 06 the same credit, at half this rate, with a price on divergence and on the prompts, keeps nearly all texts distinct.
-# So this is no verdict on the method. It shows what a comparison at *one* method's settings does to another.
+# unreadable. Here the method had GRPO's rate, and no price on divergence. In notebook 06, on another rule, the same
+# credit at half this rate, with a price on divergence and on the prompts, keeps nearly all texts distinct. So this is
+# no verdict on it. It is a reason to doubt comparisons at *one* method's settings.
 
 # %% [markdown]
 # ## 10. One arm, live

@@ -89,8 +89,7 @@ def test_shared_rewards_are_what_is_compared_and_not_what_is_reported(config):
 
 
 def test_tokens_that_would_take_entropy_away_keep_still(config):
-    """Micro-batches of 1 and all prompts at once clip the same tokens: those of the whole batch. All of them: nothing
-    moves but by the price on divergence."""
+    """Micro-batches of 1 and all prompts at once clip the same tokens: those of the whole batch."""
     steps = {}
     for size in (1, config.num_prompts):
         for share in (0.0, 0.2):

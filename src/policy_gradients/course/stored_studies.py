@@ -36,7 +36,9 @@ class StoredStudy:
 
     def arms(self, *metrics: Metric) -> Table:
         """Each arm that has runs: means over seeds with their 95 % intervals."""
-        return Table(["arm", "seeds", *(name.replace("_", " ") for name in metrics)], self._summaries(metrics))
+        return Table(
+            ["arm", "seeds", *(name.replace("_", " ") for name in metrics)], summaries(self.study, self.runs, metrics)
+        )
 
     def verdicts(self) -> Table:
         """Each hypothesis."""
@@ -58,9 +60,6 @@ class StoredStudy:
     def sentences(self) -> str:
         """What the rule says of each arm that a hypothesis speaks for."""
         return " ".join(claim.sentence for claim in claims(self.study, self.comparisons)) if self.comparisons else ""
-
-    def _summaries(self, metrics: Sequence[Metric]) -> list[list[str]]:
-        return summaries(self.study, self.runs, metrics)
 
 
 def stored_study(name: str, results: Path = Path("..", "results")) -> StoredStudy:

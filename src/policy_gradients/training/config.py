@@ -198,8 +198,9 @@ class ByGroup(Checked):
     """Above 0, a reward is divided by that power of the number of the step's completions that earned something and are
     like it (`shared_rewards`), before it is compared. What is reported is not."""
     clip_cov: float = number(0.0, least=0, most=1)
-    """Above 0, so large a share of a step's tokens gets no gradient from its advantage: those whose log-prob and
-    advantage are large together, which takes entropy away (Clip-Cov; `covariance_bound`)."""
+    """Above 0, so large a share of a step's tokens gets no gradient from its advantage, nor from what it is charged for
+    divergence in the reward: those whose log-prob and advantage are large together, which takes entropy away
+    (Clip-Cov; `covariance_bound`)."""
     clip: Clip | None = None
 
 

@@ -45,7 +45,7 @@ def measure(
 
 
 def _clipped(log_probs: Tensor, losses: TokenLosses, clip: Clip) -> Tensor:
-    """Tokens that the clip acts on, bool: a ratio is cut on the side that its advantage pulls to, a weight on both."""
+    """1 on tokens that the clip acts on, else 0: of a ratio on the side its advantage pulls to, of a weight on both."""
     pulls = (
         [losses.advantages] if clip.clip_place == "ratio" else [torch.ones_like(log_probs), -torch.ones_like(log_probs)]
     )
