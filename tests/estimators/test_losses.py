@@ -201,10 +201,11 @@ def test_a_ratio_that_overflows_has_the_gradient_of_the_clip(advantage, dual_cli
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_a_completions_ratio_is_as_exact_in_half_precision_as_in_float32(half):
-    log_probs, mask = (torch.rand(2, 400, generator=torch.Generator().manual_seed(0)) - 5).to(half), torch.ones(2, 400)
-    old = log_probs.float() - 0.0005  # a ratio of GSPO's clip
+    log_probs, mask = torch.full((2, 400), -5.0, dtype=half), torch.ones(2, 400)
+    old = log_probs.clone()
+    old[:, 0] -= 0.5  # of 400 tokens: a mean of 0.00125, less than half precision tells apart at -5
     found = sequence_old_log_probs(log_probs, old, mask)
-    torch.testing.assert_close(log_probs.float() - found, torch.full((2, 400), 0.0005), atol=1e-6, rtol=0)
+    torch.testing.assert_close(log_probs.float() - found, torch.full((2, 400), 0.00125), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
