@@ -201,7 +201,7 @@ def test_a_ratio_that_overflows_has_the_gradient_of_the_clip(advantage, dual_cli
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_a_completions_ratio_is_as_exact_in_half_precision_as_in_float32(half):
-    log_probs, mask = torch.full((2, 400), -5.0, dtype=half), torch.ones(2, 400)
+    log_probs, mask = torch.full((2, 400), -5.0, dtype=half), torch.ones(2, 400, dtype=half)
     old = log_probs.clone()
     old[:, 0] -= 0.5  # of 400 tokens: a mean of 0.00125, less than half precision tells apart at -5
     found = sequence_old_log_probs(log_probs, old, mask)
