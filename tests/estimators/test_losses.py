@@ -199,13 +199,16 @@ def test_a_ratio_that_overflows_has_the_gradient_of_the_clip(advantage, dual_cli
     assert log_probs.grad.tolist() == [[gradient, -advantage]]
 
 
+@pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_a_completions_ratio_is_as_exact_in_half_precision_as_in_float32(half):
-    log_probs, mask = torch.full((2, 400), -5.0, dtype=half), torch.ones(2, 400, dtype=half)
-    old = log_probs.clone()
-    old[:, 0] -= 0.5  # of 400 tokens: a mean of 0.00125, less than half precision tells apart at -5
-    found = sequence_old_log_probs(log_probs, old, mask)
-    torch.testing.assert_close(log_probs.float() - found, torch.full((2, 400), 0.00125), atol=1e-6, rtol=0)
+def test_a_completions_ratio_is_as_exact_in_half_precision_as_in_float32(half, normalised):
+    """The difference of -5 and -0.01 is no number of half precision, and neither is the sum of a completion's."""
+    log_probs, old = torch.full((2, 40), -5.0, dtype=half), torch.full((2, 40), -0.01, dtype=half)
+    mask = torch.ones(2, 40, dtype=half)
+    found = sequence_old_log_probs(log_probs, old, mask, normalised)
+    assert found.dtype == torch.float32
+    exact = sequence_old_log_probs(log_probs.double(), old.double(), mask.double(), normalised)
+    torch.testing.assert_close(found.double(), exact, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
