@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from policy_gradients.course.open_figures import frontier_figure, noise_figure, tokens_figure
+from policy_gradients.course.open_figures import frontier_figure, lessons_figure, noise_figure, tokens_figure
 from policy_gradients.evaluation.frontiers import equal_weight_frontier, mean_kl_floor
 from policy_gradients.oracle.retrieval import Spread
 
@@ -51,3 +51,16 @@ def test_nothing_to_draw_is_an_error():
         noise_figure({}, RATES)
     with pytest.raises(ValueError, match="at least one pair"):
         tokens_figure(Spread(1.0, 1.0), [])
+
+
+def test_lessons_of_the_trained_and_of_the_others():
+    paths = [np.array([[0.2, 0.3], [0.6, 0.1]]), np.array([[0.2, 0.3], [0.4, 0.3]])]
+    figure = lessons_figure({"matrix": paths})
+    FigureCanvasAgg(figure).draw()
+    left, right = figure.axes
+    assert [list(line.get_ydata()) for line in left.lines] == [[0.2, 0.6], [0.2, 0.4]]
+    assert [list(line.get_ydata()) for line in right.lines] == [[0.3, 0.1], [0.3, 0.3]]
+    assert "matrix to 50% and 20%." in figure.get_label()
+    for wrong in ({}, {"matrix": [np.array([0.2, 0.3])]}):
+        with pytest.raises(ValueError, match="shape"):
+            lessons_figure(wrong)

@@ -134,3 +134,37 @@ def tokens_figure(spread: Spread, costs: Sequence[tuple[int, int]], most: int = 
         f"one answer each. Document read once: {'; '.join(told)}. Read for each answer, it never falls below 1."
     )
     return figure
+
+
+@matplotlib.rc_context(STYLE)
+def lessons_figure(pass_rates: Mapping[str, Sequence[NDArray[np.float64]]]) -> Figure:
+    """Left: pass rates of the questions that a retriever was trained on. Right: of those it never saw.
+
+    Args:
+        pass_rates: label -> of each seed (steps + 1, 2), the trained questions first (`train_retriever`).
+
+    Raises:
+        ValueError: nothing to draw, or another shape.
+    """
+    if not pass_rates or any(path.ndim != 2 or path.shape[1] != 2 for paths in pass_rates.values() for path in paths):
+        raise ValueError("lessons_figure needs pass rates of shape (steps + 1, 2)")
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    told = []
+    for index, (label, paths) in enumerate(pass_rates.items()):
+        look = {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.4}
+        for side, axes in enumerate(both):
+            for seed, path in enumerate(paths):
+                axes.plot(path[:, side], label=None if seed else label, **look)
+        ends = np.mean([path[-1] for path in paths], axis=0)
+        told.append(f"{label} to {ends[0]:.0%} and {ends[1]:.0%}")
+    for axes, title in zip(both, ("Questions it was trained on", "Questions about other articles"), strict=True):
+        axes.set(title=title, xlabel="step")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(True, axis="y")
+    both[0].set(ylabel="pass rate J", ylim=(0, None))
+    both[0].legend(loc="lower right")
+    figure.set_label(
+        f"Pass rate by training step, of questions trained on and of questions about other articles: {'; '.join(told)}."
+    )
+    return figure
