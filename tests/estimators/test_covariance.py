@@ -53,3 +53,8 @@ def test_the_largest_share_is_above_the_bound_and_above_0(share, bound):
 def test_wrong_input(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.29, 29), (0.57, 57), (0.5, 50), (0.295, 29)])
+def test_a_share_that_is_a_whole_number_of_tokens_is_that_number(share, count):
+    assert covariance_bound(torch.arange(1.0, 101), torch.ones(100), share) == 101 - count

@@ -127,3 +127,13 @@ def test_bad_input():
         divergence_parts(KL, MASK, "prompt")
     with pytest.raises(ValueError, match=r"kl \(2, 3\) and mask \(2, 2\)"):
         divergence_parts(KL, MASK[:, :2])
+
+
+def test_k3_of_close_policies_is_neither_negative_nor_lost():
+    for dtype, noise in ((torch.float32, 2e-5), (torch.float32, 1e-3), (torch.bfloat16, 0.05), (torch.float16, 0.01)):
+        log_probs = -torch.rand(2000, generator=torch.Generator().manual_seed(0)).to(dtype)
+        ref = log_probs + noise * torch.randn(2000, generator=torch.Generator().manual_seed(1)).to(dtype)
+        log_ratio = ref.double() - log_probs.double()
+        found = k3(log_probs, ref)
+        assert (found >= 0).all()
+        assert found.double().mean().item() == pytest.approx((log_ratio.expm1() - log_ratio).mean().item(), rel=0.02)

@@ -82,3 +82,12 @@ def test_values_of_actions_that_are_ruled_out_do_not_count_and_all_others_must_b
         soft_target(log_ref, torch.tensor([1.0, torch.nan, 2.0]), 1.0)
     with pytest.raises(ValueError, match="every action is ruled out"):
         soft_target(torch.full((3,), -torch.inf), torch.ones(3), 1.0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1e-6, 1e-8, 1e-30])
+def test_equal_values_leave_the_reference_at_any_temperature(temperature):
+    log_ref = torch.tensor([0.9, 0.1]).log()
+    for best in (1.0, 1e8):
+        torch.testing.assert_close(soft_target(log_ref, torch.full((2,), best), temperature), log_ref)
+    half = soft_target(log_ref.bfloat16(), torch.ones(2, dtype=torch.bfloat16), temperature)
+    assert half.dtype == torch.bfloat16 and half.float().exp().tolist() == pytest.approx([0.9, 0.1], abs=4e-3)

@@ -106,3 +106,13 @@ def test_what_is_wrong_is_said(call, said):
 
 def test_a_kl_that_is_not_the_least_is_above_it():
     assert mean_kl([0.5, 0.5], [0.2, 0.8]) == pytest.approx((binary_kl(0.5, 0.2) + binary_kl(0.5, 0.8)) / 2)
+
+
+@pytest.mark.parametrize(("pass_rate", "rate"), [(0.5, 1e-30), (0.9, 1e-26), (0.999, 1e-24), (0.3, 0.2)])
+def test_of_one_prompt_the_floor_is_its_own_however_rare_its_passes(pass_rate, rate):
+    assert mean_kl_floor(pass_rate, [rate]) == pytest.approx(kl_floor(pass_rate, rate))
+
+
+def test_rates_of_zero_and_one_have_a_divergence():
+    assert mean_kl([1.0, 0.5], [1.0, 0.5]) == 0 and mean_kl([0.5], [0.0]) == math.inf
+    assert chance_of_a_lower_prompt(0.5, 1100, 1) == pytest.approx(0.5, abs=0.01)

@@ -76,3 +76,9 @@ def test_seeds_decide_and_the_untrained_questions_do_not():
 def test_what_makes_no_sense_is_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         train_retriever(**{"reading": small_reading(), "trained": FOUR, "learnt": "matrix", **arguments})
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_a_price_below_zero_is_refused(weight):
+    with pytest.raises(ValueError, match="kl_weight"):
+        train_retriever(small_reading(), FOUR, "matrix", kl_weight=weight)

@@ -14,6 +14,7 @@ from policy_gradients.evaluation.statistics import (
     kl_floor,
     largest_cluster_share,
     largest_opening_share,
+    largest_shape_share,
     optimal_frontier,
     paired_difference,
     wilson_interval,
@@ -320,3 +321,16 @@ def test_what_a_policy_says_to_everybody():
     assert largest_opening_share(texts, 6) == 0.75
     with pytest.raises(ValueError, match="got 0 texts"):
         largest_opening_share([])
+
+
+def test_small_rates_keep_their_digits():
+    assert binary_kl(2e-17, 1e-17) == pytest.approx(2e-17 * math.log(2) - 1e-17, rel=1e-6)
+    assert binary_kl(0.25, 1.0) == math.inf and binary_kl(1.0, 0.25) == pytest.approx(math.log(4))
+    with pytest.raises(ValueError, match="whole"):
+        wilson_interval(math.inf, 3)
+
+
+def test_a_letter_with_an_accent_is_one_word_however_it_is_written():
+    assert distinct_ngrams(["the cafe\u0301 is open", "the caf\u00e9 is open"]) == 0.5
+    with pytest.raises(ValueError, match="list of at least one text"):
+        largest_shape_share("abc1")

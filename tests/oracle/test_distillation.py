@@ -60,3 +60,19 @@ def test_moments_are_those_of_all_completions():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="must have one shape"):
         teacher_returns(OWN, TAUGHT[:2], WORLD.mask)
+
+
+def test_what_the_policy_never_writes_has_no_say():
+    world = completions(token_tree(2, 2, lambda text: float(len(text))))
+    teacher = torch.tensor([[0.4, 0.6], [0.3, 0.7]], dtype=torch.float64).log()
+    ruled_out, next_to_it = (
+        torch.tensor([[0.5, 0.5], [never, 1.0]], dtype=torch.float64).log() for never in (0.0, 1e-300)
+    )
+    found, expected = (
+        score_moments(
+            world, table, teacher_returns(world.token_log_probs(table), world.token_log_probs(teacher), world.mask)
+        )
+        for table in (ruled_out, next_to_it)
+    )
+    torch.testing.assert_close(found[0], expected[0])
+    assert found[1] == pytest.approx(expected[1]) and expected[1] > 0

@@ -1,5 +1,7 @@
 """The oracle's linear algebra against brute force: sums over steps, and sums over every episode."""
 
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -21,7 +23,7 @@ from policy_gradients.oracle.mdp import (
     stationary_distribution,
 )
 from policy_gradients.worlds.small import chain, early_token, mixing_chain, token_tree, two_states, two_step
-from policy_gradients.worlds.tabular import softmax_policy
+from policy_gradients.worlds.tabular import TabularMDP, softmax_policy
 
 GENERATOR = torch.Generator().manual_seed(0)
 EXACT = {"atol": 1e-10, "rtol": 0}
@@ -193,3 +195,33 @@ def test_ends_within():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 0.0, 1.0])
+def test_a_chain_that_never_ends_has_no_return_however_small_its_rewards(scale):
+    world = mixing_chain(0.5)
+    endless = TabularMDP(world.transitions, world.rewards * scale, world.start, 1.0)
+    log_pi = torch.tensor([[0.3, 0.7], [0.6, 0.4], [0.2, 0.8]], dtype=torch.float64).log()
+    with pytest.raises(ValueError, match="never end"):
+        expected_return(endless, log_pi)
+
+
+def test_a_large_return_is_no_endless_one():
+    loop = TabularMDP(
+        torch.ones(1, 1, 1, dtype=torch.float64),
+        torch.full((1, 1), 1e13, dtype=torch.float64),
+        torch.ones(1, dtype=torch.float64),
+        0.5,
+    )
+    assert expected_return(loop, torch.zeros(1, 1, dtype=torch.float64)).item() == pytest.approx(2e13)
+
+
+def test_what_is_never_visited_costs_no_divergence():
+    transitions = torch.zeros(2, 2, 2, dtype=torch.float64)
+    transitions[0, 1, 1] = 1
+    world = TabularMDP(transitions, torch.zeros(2, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)[0])
+    half, certain = [math.log(0.5)] * 2, [0.0, -math.inf]
+    log_pi = torch.tensor([certain, half], dtype=torch.float64, requires_grad=True)
+    found = episode_kl(world, log_pi, torch.tensor([half, certain], dtype=torch.float64))
+    assert found.item() == pytest.approx(math.log(2))
+    assert torch.autograd.grad(found, log_pi)[0].isfinite().all()

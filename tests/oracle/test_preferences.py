@@ -102,3 +102,17 @@ def test_what_is_wrong_is_said():
         fit_reward(torch.ones(7, 1, **DOUBLE), all_preferences(CHANCE, SCORES))
     with pytest.raises(ValueError, match="a preference at least"):
         judged(SCORES, torch.eye(7, **DOUBLE))
+
+
+def test_features_that_say_nothing_new_are_refused_without_a_ridge():
+    for more in (torch.ones(7, 1, **DOUBLE), 3 * FEATURES[:, :1]):
+        features = torch.cat([FEATURES, more], dim=1)
+        wins = all_preferences(torch.full((7,), 1 / 7, **DOUBLE), SCORES)
+        with pytest.raises(ValueError, match="says nothing that others do not"):
+            fit_reward(features, wins)
+        assert fit_reward(features, wins, ridge=1e-3).isfinite().all()
+    with pytest.raises(ValueError, match="at least 0"):
+        fit_reward(FEATURES, -wins)
+    torch.testing.assert_close(
+        fit_reward(FEATURES.float(), wins.float()), fit_reward(FEATURES, wins), atol=1e-4, rtol=0
+    )

@@ -85,3 +85,25 @@ def test_what_is_wrong_is_said():
         best_of_n(REF, SCORES[:2], 2)
     with pytest.raises(ValueError, match="at least 1"):
         best_of_n_kl_bound(0)
+
+
+def test_ties_stay_as_the_reference_has_them_however_low_the_price():
+    log_ref = torch.tensor([0.6, 0.2, 0.2]).log()
+    for beta in (1e-1, 1e-9, 1e-30):
+        found = tilted(log_ref, torch.tensor([1.0, 1.0, 0.0]), beta).exp()
+        torch.testing.assert_close(found[:2] / found[:2].sum(), torch.tensor([0.75, 0.25]))
+    torch.testing.assert_close(
+        tilted_to(log_ref, torch.tensor([1.0, 1.0, 0.0]), 99).exp(), torch.tensor([0.75, 0.25, 0])
+    )
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_given_divergence_is_reached_in_any_unit_of_the_scores(unit):
+    log_ref, scores = torch.full((2,), 0.5, dtype=torch.float64).log(), torch.tensor([0.0, unit], dtype=torch.float64)
+    assert kl_divergence(tilted_to(log_ref, scores, 0.1), log_ref).item() == pytest.approx(0.1, abs=1e-6)
+
+
+def test_what_a_policy_rules_out_has_no_say_in_the_gradient_of_its_divergence():
+    log_pi = torch.tensor([math.log(0.5), math.log(0.5), -math.inf], dtype=torch.float64, requires_grad=True)
+    log_ref = torch.full((3,), 1 / 3, dtype=torch.float64).log()
+    assert torch.autograd.grad(kl_divergence(log_pi, log_ref), log_pi)[0].isfinite().all()

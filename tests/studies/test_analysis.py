@@ -283,3 +283,18 @@ def test_tables_of_arms(make_run):
     assert first == ["dynamic", "2", "40 % [30, 50]", "8 [5, 11]"] and second[:2] == ["low", "1"]
     assert written([0.25], "reward_variance") == "0.250 [0.250, 0.250]"
     assert written([1.0, 2.0], "kl") == "1.50 [1.00, 2.00]"
+
+
+def test_differences_that_are_equal_but_for_rounding_have_no_spread(make_run):
+    levels = [0.62, 0.52, 0.32, 0.82, 0.42, 0.72]
+    runs = runs_of(make_run, {"dynamic": levels, "low": [level - 0.02 for level in levels]})
+    [found] = compare(STUDY, runs)
+    assert found.difference == pytest.approx(0.02) and math.isnan(found.effect)
+    assert (found.detectable, found.needed) == (0, 2) and found.p_value == 2 / 64
+
+
+def test_large_numbers_and_odd_confidences():
+    assert sign_flip_p_value([1e308] * 3) == 0.25
+    for confidence in (95, 0, 1, math.nan):
+        with pytest.raises(ValueError, match="confidence"):
+            bootstrap_interval([1.0, 2.0, 3.0], confidence)

@@ -1,9 +1,10 @@
 import dataclasses
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from torch.testing import assert_close
 
 from policy_gradients.worlds.control import Reach, control_env
@@ -123,3 +124,12 @@ def test_numpy_environments_see_numpy_actions():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_environments_that_hide_the_last_observation_are_refused():
+    env = gymnasium.make_vec(
+        "CartPole-v1", 2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
+    )
+    policy = CategoricalPolicy(Linear(4, 2))
+    with pytest.raises(ValueError, match="NEXT_STEP"):
+        rollout(env, policy, torch.zeros(10), torch.Generator().manual_seed(0))

@@ -64,7 +64,7 @@ def covariance_bound(covariances: Tensor, mask: Tensor, share: float) -> float:
     covariances = floating("covariances", covariances)
     mask = check_mask(mask, "covariances", covariances)
     tokens = on_steps("covariances", covariances, mask)[mask.bool()]
-    count = math.floor(share * len(tokens))
+    count = math.floor(share * len(tokens) + 1e-9)  # 0.29 * 100 is 28.999999999999996
     if count == 0:
         return math.inf
     return max(torch.topk(tokens, count).values[-1].item(), torch.finfo(tokens.dtype).tiny)

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from policy_gradients.estimators.checks import check_mask, check_tensor, floating, log_chances
+from policy_gradients.estimators.checks import check_mask, check_tensor, floating, half_in_float32, log_chances
 
 KlEstimator = Literal["exact", "k1", "k2", "k3"]
 KlPlace = Literal["reward", "loss", "weighted_loss"]
@@ -34,6 +34,7 @@ def k1(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     return _checked(log_probs, ref_log_probs)
 
 
+@half_in_float32
 def k2(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     """½ (log r)², elementwise: never negative, biased, and the one of the three with the right gradient as a loss.
 
@@ -43,6 +44,7 @@ def k2(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     return 0.5 * _checked(log_probs, ref_log_probs) ** 2
 
 
+@half_in_float32
 def k3(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     """r - 1 - log r, elementwise: never negative, unbiased; the divergence of GRPO (arXiv:2402.03300, eq. 4).
 
@@ -50,7 +52,7 @@ def k3(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
         ValueError: shapes that differ.
     """
     log_ratio = -_checked(log_probs, ref_log_probs)
-    return log_ratio.exp() - 1 - log_ratio
+    return log_ratio.expm1() - log_ratio  # exp() - 1 would lose what is left where policies are close
 
 
 def kl_estimate(log_probs: Tensor, ref_log_probs: Tensor, estimator: KlEstimator) -> Tensor:

@@ -12,6 +12,7 @@ from policy_gradients.estimators.checks import (
     check_tensor,
     finite,
     floating,
+    half_in_float32,
     log_distribution,
     wide,
 )
@@ -48,6 +49,7 @@ def log_probs_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tens
     return log_pi.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1), entropy(log_pi)
 
 
+@half_in_float32
 def entropy(log_pi: Tensor) -> Tensor:
     """H(π) = -Σ_a π(a) log π(a) in nats; `log_pi` of shape (..., actions) is normalised, -inf allowed.
 
@@ -59,6 +61,7 @@ def entropy(log_pi: Tensor) -> Tensor:
     return -(log_pi.exp() * log_pi.masked_fill(log_pi.isneginf(), 0.0)).sum(dim=-1)
 
 
+@half_in_float32
 def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
     """KL(π ‖ π_ref) = Σ_a π(a) (log π(a) - log π_ref(a)) in nats, shape (..., actions) → (...), exact.
 

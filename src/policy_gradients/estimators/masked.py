@@ -53,7 +53,10 @@ def masked_whiten(values: Tensor, mask: Tensor, shift_mean: bool = True, epsilon
     check_not_negative("epsilon", epsilon)
     values, mask, count = _checked(values, mask, None, 2)
     centred = _centred(values, mask, count, None)
-    divisor = ((centred.square().sum() / (count - 1)) + epsilon).sqrt()
+    # in units of a power of two, which is exact, so that squares do not overflow
+    unit = torch.ldexp(torch.ones_like(count), torch.frexp(centred.detach().abs().max())[1] - 1)
+    centred = centred / unit
+    divisor = ((centred.square().sum() / (count - 1)) + epsilon / unit / unit).sqrt()
     whitened = centred / divisor.where(divisor > 0, 1.0)
     return whitened if shift_mean else whitened + values.sum() / count * mask
 

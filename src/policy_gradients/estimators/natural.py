@@ -65,7 +65,7 @@ def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> 
 
     It is computed in float64 and returned in the gradient's dtype. Without damping, eigenvalues below size · ε of
     the largest count as zero, with ε the rounding unit of the dtype that F came in (float32: 1.2e-7): smaller ones are
-    what rounding made of a zero, and their inverses would drown the rest.
+    what rounding made of a zero, and their inverses would drown the rest. A damping below that cut is none for them.
 
     Typical mistakes: F g instead of F⁻¹ g; √F⁻¹; a plain inverse of a singular F.
 
@@ -75,8 +75,8 @@ def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> 
         damping: in the units of F, not negative.
 
     Raises:
-        ValueError: shapes that do not match, non-finite input, negative damping, a fisher that is not symmetric, a
-            damping so small that it leaves no inverse.
+        ValueError: shapes that do not match, non-finite input, negative damping, a fisher that is not symmetric, or
+            one with a negative eigenvalue that the damping takes to 0.
     """
     gradient, fisher = finite("gradient", gradient, 1), finite("fisher", fisher, 2)
     size = gradient.shape[-1]
@@ -87,9 +87,15 @@ def natural_gradient(gradient: Tensor, fisher: Tensor, damping: float = 0.0) -> 
     if ((fisher - fisher.mT).abs() > max(1e-4, 10 * rounding) * largest).any():
         raise ValueError(f"fisher {tuple(fisher.shape)} must be symmetric")
     wide, vector = fisher.double(), gradient.double().unsqueeze(-1)
-    if damping == 0:
-        return (torch.linalg.pinv(wide, hermitian=True, rtol=size * rounding) @ vector).squeeze(-1).to(gradient.dtype)
     identity = torch.eye(size, dtype=wide.dtype, device=wide.device)
+    if (
+        damping <= size * rounding * wide.diagonal(dim1=-2, dim2=-1).sum(-1)
+    ).any():  # the trace is at least the largest
+        values, vectors = torch.linalg.eigh(wide)
+        cut = size * rounding * values.abs().amax(-1, keepdim=True)
+        counts = (values.abs() > cut) | (damping > cut)
+        inverse = torch.where(counts, 1 / (values + damping).where(counts, 1.0), 0.0)
+        return (vectors @ (inverse.unsqueeze(-1) * (vectors.mT @ vector))).squeeze(-1).to(gradient.dtype)
     try:
         return torch.linalg.solve(wide + damping * identity, vector).squeeze(-1).to(gradient.dtype)
     except torch.linalg.LinAlgError:
@@ -158,7 +164,9 @@ def _conjugate_gradient(
         check_finite("product(direction)", moved)
         square = (direction * direction).sum(-1, keepdim=True)
         curvature = (direction * moved).sum(-1, keepdim=True)
-        stretch = torch.maximum(stretch, ((moved * moved).sum(-1, keepdim=True) / square.where(square > 0, 1.0)).sqrt())
+        unit = moved.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(moved.dtype).tiny)  # squares may overflow
+        length = unit * torch.linalg.vector_norm(moved / unit, dim=-1, keepdim=True)
+        stretch = torch.maximum(stretch, length / square.where(square > 0, 1.0).sqrt())
         curved = curvature > 10 * rounding * stretch * square
         flat = torch.where(going & ~curved, direction / square.where(square > 0, 1.0).sqrt(), flat)
         going = going & curved
@@ -224,7 +232,9 @@ def compatible_critic(
         weights: (..., samples), probabilities or a mask; equal if not given.
 
     Returns:
-        w (..., parameters) and v (..., features): of all minimisers, the shortest.
+        w (..., parameters) and v (..., features): of all minimisers, the shortest. Computed in float64; singular values
+        of (ψ, φ) below size · ε of the largest count as zero, ε of the dtype that they came in. Half precision comes
+        back as float32.
 
     Raises:
         ValueError: shapes that do not match, input that is empty or not finite where its weight is above 0, negative
@@ -249,9 +259,9 @@ def compatible_critic(
         design, target = root * design, root * target
     # by singular values, as scores of softmax policies are linearly dependent; CUDA has no such driver
     driver = "gels" if design.is_cuda else "gelsd"
-    if design.dtype in (torch.float16, torch.bfloat16):  # for which no solver exists
-        design, target = design.float(), target.float()
-    solution = torch.linalg.lstsq(design, target, driver=driver).solution.squeeze(-1)
+    dtype, rounding = torch.promote_types(design.dtype, torch.float32), torch.finfo(design.dtype).eps
+    found = torch.linalg.lstsq(design.double(), target.double(), rcond=design.shape[-1] * rounding, driver=driver)
+    solution = found.solution.squeeze(-1).to(dtype)
     return solution[..., : scores.shape[-1]], solution[..., scores.shape[-1] :]
 
 

@@ -46,11 +46,11 @@ def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> T
         raise ValueError(f"log_ref {tuple(log_ref.shape)}: every action is ruled out (-inf) in some state")
     action_values = action_values.masked_fill(ruled_out, 0.0)
     check_finite("action_values", action_values)
-    scaled = action_values / temperature
-    if not scaled.isfinite().all():  # η next to 0; the best action's Q/η, which cancels, must not overflow
-        best = action_values.masked_fill(ruled_out, -torch.inf).amax(-1, keepdim=True)
-        scaled = ((action_values.double() - best) / temperature).masked_fill(ruled_out, 0.0).to(action_values.dtype)
-    return torch.log_softmax(log_ref + scaled, dim=-1)
+    # less the best action's Q, which cancels: where Q/η is large, log π_ref would be lost beside it
+    best = action_values.masked_fill(ruled_out, -torch.inf).amax(-1, keepdim=True)
+    scaled = ((action_values.double() - best) / temperature).masked_fill(ruled_out, 0.0)
+    dtype = torch.promote_types(log_ref.dtype, action_values.dtype)
+    return torch.log_softmax(log_ref + scaled, dim=-1).to(dtype)
 
 
 def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:

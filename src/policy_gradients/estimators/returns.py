@@ -180,7 +180,7 @@ def generalized_advantages(
         return _over_gaps(generalized_advantages, mask, (rewards, values), gamma, bootstrap, dones, lam=lam)
     errors = td_errors(rewards, values, gamma, mask, bootstrap, dones).detach()
     _, gamma, _, _ = _checked(rewards, gamma, mask, None, dones)
-    return reverse_cumsum(errors, gamma * lam)
+    return reverse_cumsum(errors, gamma * lam).detach()
 
 
 @half_in_float32

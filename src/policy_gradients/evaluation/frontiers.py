@@ -21,7 +21,10 @@ def mean_kl(settled: Sequence[float], rates: Sequence[float]) -> float:
     Raises:
         ValueError: sequences of different or no length, a rate outside [0, 1].
     """
-    return float(np.mean([binary_kl(float(q), float(p)) for q, p in zip(settled, _rates(rates), strict=True)]))
+    known = [float(p) for p in rates]
+    if not known:
+        raise ValueError("rates must be probabilities, one a prompt; got none")
+    return float(np.mean([binary_kl(float(q), p) for q, p in zip(settled, known, strict=True)]))
 
 
 def mean_kl_floor(pass_rate: float, rates: Sequence[float]) -> float:
@@ -37,7 +40,8 @@ def mean_kl_floor(pass_rate: float, rates: Sequence[float]) -> float:
     known = _rates(rates)
     if not known.mean() - 1e-12 <= pass_rate < 1:
         raise ValueError(f"pass_rate must lie in [{known.mean():.3g}, 1), got {pass_rate}")
-    low, high = 0.0, FURTHEST
+    odds = np.log(known) - np.log1p(-known)
+    low, high = 0.0, max(0.0, float(np.log(pass_rate) - np.log1p(-pass_rate) - odds.min())) + 1  # all are there by then
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (middle, high) if tilted_rate(known, middle).mean() < pass_rate else (low, middle)

@@ -20,7 +20,7 @@ def latency_by_littles_law(clients: int, requests_per_second: float) -> float:
 def k3(log_probs: Tensor, served_log_probs: Tensor) -> Tensor:
     """Schulman's estimate of KL(served ‖ policy) from the served model's samples, one value a token: r - 1 - ln r."""
     log_ratio = log_probs - served_log_probs
-    return log_ratio.exp() - 1 - log_ratio
+    return log_ratio.expm1() - log_ratio
 
 
 def server_divergence(log_probs: Tensor, served_log_probs: Tensor) -> Tensor:

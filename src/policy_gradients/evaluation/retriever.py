@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from policy_gradients.estimators import group_advantages
-from policy_gradients.estimators.checks import check_whole
+from policy_gradients.estimators.checks import check_not_negative, check_whole
 from policy_gradients.evaluation.reading import Reading
 
 Learnt = Literal["sharpness", "weights", "matrix"]
@@ -91,6 +91,8 @@ def train_retriever(
         ("num_articles", num_articles, 2),
     ):
         check_whole(name, number, least)
+    check_not_negative("kl_weight", kl_weight)
+    steps, num_questions, num_articles = int(steps), int(num_questions), int(num_articles)
     articles, generator = reading.article_vectors, torch.Generator().manual_seed(seed)
     retriever = Retriever(learnt, articles.shape[1])
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -21,7 +23,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     Raises:
         ValueError: trials below 1, successes outside [0, trials], either not whole, or confidence outside (0, 1).
     """
-    if successes != int(successes) or trials != int(trials):
+    if not all(math.isfinite(number) and number == int(number) for number in (successes, trials)):
         raise ValueError(f"successes and trials must be whole numbers, got {successes!r} and {trials!r}")
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}")
@@ -46,7 +48,8 @@ def binary_kl(q: float, p: float) -> float:
     """
     _probability("q", q)
     _probability("p", p)
-    return max(0.0, _relative_entropy(q, p) + _relative_entropy(1 - q, 1 - p))
+    others = _relative_entropy(1 - q, 1 - p) if p == 1 or q == 1 else (1 - q) * (math.log1p(-q) - math.log1p(-p))
+    return max(0.0, _relative_entropy(q, p) + others)
 
 
 def kl_floor(q: float, p: float) -> float:
@@ -163,9 +166,9 @@ def distinct_completions(texts: Sequence[str]) -> int:
 def distinct_ngrams(texts: Sequence[str], n: int = 3) -> float:
     """Share of the pooled word n-grams that are different, in (0, 1] (Li et al. 2016, "distinct-n").
 
-    Words are compared without case or punctuation, and every number counts as the same word, so that neither a comma
-    nor another year makes a sentence new. A text of fewer than n words counts as one n-gram. It falls as texts are
-    added: compare equal numbers of texts only.
+    Words are compared without case or punctuation, and every run of digits counts as the same word, so that neither a
+    comma between words nor another year makes a sentence new (1,000 counts as two words). A text of fewer than n words
+    counts as one n-gram. It falls as texts are added: compare equal numbers of texts only.
 
     Raises:
         ValueError: no texts, or n below 1.
@@ -200,9 +203,8 @@ def chance_of_a_lower_prompt(pass_rate: float, samples: int, prompts: int) -> fl
     _probability("pass_rate", pass_rate)
     if samples < 1 or prompts < 1:
         raise ValueError(f"samples and prompts must be at least 1, got {samples} and {prompts}")
-    passes = range(samples + 1)
-    chances = [math.comb(samples, k) * pass_rate**k * (1 - pass_rate) ** (samples - k) for k in passes]
-    lower = (1 - sum(chance * chance for chance in chances)) / 2
+    chances = binom.pmf(np.arange(samples + 1), samples, pass_rate)
+    lower = (1 - float(chances @ chances)) / 2
     return 1 - (1 - lower) ** prompts
 
 
@@ -226,7 +228,7 @@ def _some(texts: Sequence[str]) -> Sequence[str]:
 def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    words = re.findall(r"\w+", re.sub(r"[0-9]+", "0", text.casefold()))
+    words = re.findall(r"\w+", re.sub(r"[0-9]+", "0", unicodedata.normalize("NFC", text.casefold())))
     return [tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))]
 
 
@@ -271,9 +273,7 @@ def largest_shape_share(texts: Sequence[str]) -> float:
     Raises:
         ValueError: there are no texts.
     """
-    if not texts:
-        raise ValueError("there are no texts")
-    return Counter(text_shape(text) for text in texts).most_common(1)[0][1] / len(texts)
+    return Counter(text_shape(text) for text in _some(texts)).most_common(1)[0][1] / len(texts)
 
 
 def largest_opening_share(texts: Sequence[str], characters: int = 10) -> float:

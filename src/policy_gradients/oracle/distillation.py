@@ -42,7 +42,8 @@ def score_moments(world: Completions, table: Tensor, credit: Tensor) -> tuple[Te
     """
     pi, chance = table.exp(), world.log_probs(table).exp()
     scores = torch.nn.functional.one_hot(world.actions, world.shape[1]) - pi[world.states]
-    credit = credit * world.mask
+    # what the policy never writes has no say, however far its teacher is from it
+    credit = torch.where(chance.unsqueeze(-1) > 0, credit, 0.0) * world.mask
     weighted = (chance.unsqueeze(-1) * credit).unsqueeze(-1) * scores
     mean = torch.zeros(world.shape, dtype=torch.float64).index_add(
         0, world.states.flatten(), weighted.flatten(end_dim=1)

@@ -38,7 +38,7 @@ def state_values(mdp: FiniteMDP, log_pi: Tensor, horizon: int | None = None) -> 
     transition, reward = _under(mdp, log_pi)
     _check_horizon(horizon)
     if horizon is None:
-        return _solve(mdp, mdp.gamma * transition, reward)
+        return _solve(mdp.gamma * transition, reward)
     values = [reward]
     for _ in range(horizon - 1):
         values.append(reward + mdp.gamma * transition @ values[-1])
@@ -69,7 +69,7 @@ def state_distribution(
     transition, _ = _under(mdp, log_pi)
     _check_horizon(horizon)
     if horizon is None:
-        return _solve(mdp, gamma * transition.T, mdp.start)
+        return _solve(gamma * transition, mdp.start, transposed=True)
     visits = [mdp.start]
     for _ in range(horizon - 1):
         visits.append(gamma * visits[-1] @ transition)
@@ -138,7 +138,10 @@ def episode_kl(mdp: FiniteMDP, log_pi: Tensor, log_ref: Tensor, horizon: int | N
 
     The other way round, KL(π_ref ‖ π), is this with the two exchanged: then the states are those that π_ref visits.
     """
-    return (_visits(mdp, log_pi, horizon) * kl_divergence(log_pi, log_ref)).sum()
+    visits = _visits(mdp, log_pi, horizon)
+    # where π never comes it costs nothing to differ, be it infinitely
+    log_ref = torch.where(visits.unsqueeze(-1) > 0, log_ref, log_pi.detach())
+    return (visits * kl_divergence(log_pi, log_ref)).sum()
 
 
 def _visits(mdp: FiniteMDP, log_pi: Tensor, horizon: int | None) -> Tensor:
@@ -161,11 +164,15 @@ def _check_horizon(horizon: int | None) -> None:
         raise ValueError(f"horizon must be at least 1, got {horizon}")
 
 
-def _solve(mdp: FiniteMDP, matrix: Tensor, vector: Tensor) -> Tensor:
-    solution, info = torch.linalg.solve_ex(torch.eye(len(matrix), dtype=matrix.dtype) - matrix, vector)
-    if info.item() or not torch.isfinite(solution).all() or solution.abs().max() > 1e12:
+def _solve(matrix: Tensor, vector: Tensor, transposed: bool = False) -> Tensor:
+    """x = v + M x, or v + Mᵀ x, with M = γ P_π: a sum over all times, which is finite if every state can end."""
+    ends = 1 - matrix.detach().sum(-1) > 1e-12
+    for _ in range(len(matrix)):  # who can go where an episode can end can end, too
+        ends = ends | ((matrix.detach() > 0) & ends).any(-1)
+    if not ends.all():
         raise ValueError("episodes need never end: take γ < 1, a horizon, or the average reward")
-    return solution
+    matrix = matrix.T if transposed else matrix
+    return torch.linalg.solve(torch.eye(len(matrix), dtype=matrix.dtype) - matrix, vector)
 
 
 def _endless(mdp: FiniteMDP, log_pi: Tensor) -> Tensor:

@@ -68,10 +68,16 @@ def fit_reward(features: Tensor, wins: Tensor, ridge: float = 0.0, steps: int = 
         ridge: with a sample, a feature may decide every pair it is in; its weight would be infinite without one.
 
     Raises:
-        ValueError: shapes that do not match, or no maximum (found in so many steps).
+        ValueError: shapes that do not match, negative wins, no maximum (found in so many steps), or, without a ridge,
+            more than one: a feature that is alike for all, or a sum of others.
     """
     if features.dim() != 2 or wins.shape != (len(features), len(features)):
         raise ValueError(f"wins must be (n, n) for features (n, k), got {tuple(wins.shape)}, {tuple(features.shape)}")
+    if not (wins >= 0).all():
+        raise ValueError("wins must be counts or chances of at least 0")
+    features, wins = features.double(), wins.double()
+    if ridge == 0 and torch.linalg.matrix_rank(features - features.mean(0)) < features.shape[1]:
+        raise ValueError("a feature says nothing that others do not: leave it out, or give a ridge above 0")
     weights, prior = features.new_zeros(features.shape[1]), ridge * torch.eye(features.shape[1], dtype=torch.float64)
     seen = wins + wins.mT
     for _ in range(steps):

@@ -9,7 +9,8 @@ from torch import Tensor
 def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
     """KL(π ‖ π_ref) in nats, (...,), of log-probs (..., n); what π leaves out counts 0."""
     pi = log_pi.exp()
-    return torch.where(pi > 0, pi * (log_pi - log_ref), 0.0).sum(-1)
+    written = log_pi.where(pi > 0, 0.0)  # -inf times 0 has no gradient
+    return torch.where(pi > 0, pi * (written - log_ref), 0.0).sum(-1)
 
 
 def tilted(log_ref: Tensor, scores: Tensor, beta: float) -> Tensor:
@@ -20,7 +21,11 @@ def tilted(log_ref: Tensor, scores: Tensor, beta: float) -> Tensor:
     """
     if not beta > 0:
         raise ValueError(f"beta must be above 0, got {beta}")
-    return (log_ref + scores / beta).log_softmax(-1)
+    # less the best score that the reference allows, which cancels: where score/β is large, log π_ref would be lost
+    best = scores.masked_fill(log_ref.isneginf(), -torch.inf).amax(-1, keepdim=True)
+    return (
+        (log_ref + (scores.double() - best) / beta).log_softmax(-1).to(torch.promote_types(log_ref.dtype, scores.dtype))
+    )
 
 
 def tilted_to(log_ref: Tensor, scores: Tensor, kl: float) -> Tensor:
@@ -33,7 +38,8 @@ def tilted_to(log_ref: Tensor, scores: Tensor, kl: float) -> Tensor:
     """
     if not kl >= 0:
         raise ValueError(f"kl must be at least 0, got {kl}")
-    low, high = -20.0, 20.0  # log β
+    spread = math.log((scores.max() - scores.min()).item() or 1.0)
+    low, high = spread - 20.0, spread + 20.0  # log β, in units of the scores
     for _ in range(60):
         middle = (low + high) / 2
         apart = kl_divergence(tilted(log_ref, scores, math.exp(middle)), log_ref)

@@ -122,14 +122,19 @@ def compare(study: Study, runs: Runs) -> list[Comparison]:
             seeds=len(found),
             difference=float(found.mean()),
             interval=bootstrap_interval(found),
-            effect=float(found.mean() / found.std(ddof=1)) if found.std() else math.nan,
+            effect=float(found.mean() / _spread(found)) if _spread(found) else math.nan,
             p_value=p_value,
             corrected=after,
-            detectable=detectable_difference(float(found.std(ddof=1)), len(found)),
-            needed=seeds_to_detect(float(found.std(ddof=1)), each.smallest),
+            detectable=detectable_difference(_spread(found), len(found)),
+            needed=seeds_to_detect(_spread(found), each.smallest),
         )
         for (each, found), p_value, after in zip(paired, p_values, corrected, strict=False)
     ]
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """The standard deviation of a sample; 0 where its values are equal but for rounding."""
+    return 0.0 if np.ptp(values) <= 1e-12 * np.abs(values).max() else float(values.std(ddof=1))
 
 
 def differences(runs: Runs, hypothesis: Hypothesis) -> NDArray[np.float64]:
@@ -154,8 +159,8 @@ def sign_flip_p_value(differences: Sequence[float] | NDArray[np.float64]) -> flo
     if len(differences) == 1 or not differences.any():
         return 1.0  # scipy wants two; of one, both signs are as far from 0
     found = permutation_test(
-        (differences,), lambda x, axis=-1: x.mean(axis=axis), permutation_type="samples", n_resamples=2**14,
-        rng=np.random.default_rng(0),
+        (differences / np.abs(differences).max(),), lambda x, axis=-1: x.mean(axis=axis), permutation_type="samples",
+        n_resamples=2**14, rng=np.random.default_rng(0),
     )  # fmt: skip
     return float(found.pvalue)
 
@@ -197,12 +202,14 @@ def bootstrap_interval(values: Sequence[float] | NDArray[np.float64], confidence
     Of few values it is too narrow: notebook 08 counts how often it holds the truth.
 
     Raises:
-        ValueError: no values, or one that is not finite.
+        ValueError: no values, one that is not finite, or a confidence outside (0, 1).
     """
     values = np.asarray(values, dtype=float)
     if not (values.size and np.isfinite(values).all()):
         raise ValueError(f"values must be finite, and at least one; got {values.tolist()}")
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal but for rounding
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    if len(values) == 1 or not _spread(values):
         return float(values[0]), float(values[0])
     found = bootstrap(
         (values,), np.mean, confidence_level=confidence, n_resamples=RESAMPLES, rng=np.random.default_rng(0)

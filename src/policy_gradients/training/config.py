@@ -12,6 +12,7 @@ import inspect
 import itertools
 import json
 import math
+import sys
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ def check_number(name: str, value: Any, kind: type, bounds: typing.Mapping[str, 
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (whole or (kind is float and isinstance(value, float))):
         raise ValueError(f"{name} must be a {'whole ' if kind is int else ''}number, got {value!r}")
-    if not math.isfinite(value):
+    if abs(value) > sys.float_info.max if whole else not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
     above, least, most = bounds.get("above"), bounds.get("least"), bounds.get("most", math.inf)
     if above is not None and value <= above:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Generator, Tensor
 
 from policy_gradients.estimators.trajectories import Trajectories
@@ -29,8 +29,11 @@ def rollout(
         given to the environment clipped, and recorded as it was sampled.
 
     Raises:
-        ValueError: environments that do not divide among the copies, max_steps < 1.
+        ValueError: environments that do not divide among the copies, max_steps < 1, environments that start the next
+            episode in the step that ends one (`AutoresetMode.SAME_STEP`): the last observation is not among theirs.
     """
+    if env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
+        raise ValueError("environments must not reset in the step that ends an episode; take AutoresetMode.NEXT_STEP")
     copies = theta.shape[:-1]
     if env.num_envs % math.prod(copies):
         raise ValueError(f"{env.num_envs} environments do not divide among copies {tuple(copies)}")
