@@ -63,6 +63,7 @@ def leaves(completions):
         (lambda c: [1.0], "1 rewards for 2 completions"),
         (lambda c: [1.0, float("nan")], "returned nan for 'ab 12'"),
         (lambda c: [1.0, float("inf")], "returned inf"),
+        (lambda c: [1.0, 1e39], r"returned 1e\+39"),
         (lambda c: ["a", "b"], "'a' as a reward"),
         (lambda c: None, "returned NoneType"),
     ],

@@ -79,6 +79,7 @@ def test_round_trip(tmp_path):
         ({"rule": "digits%3=0", "start_tolerance": 3}, "start_tolerance has no part"),
         ({"dataset": "x.jsonl"}, "needs a reward_function"),
         ({"credit": "state", "rule": "last-number-prime"}, "last-number-prime has no states"),
+        ({"rule": "length=3&digits%3=0"}, "start_tolerance must be below the rule's 3 characters"),
         ({"credit": "state", "critic": "head"}, "not both"),
         ({"projection_weight": 1.0, "credit": "completion"}, "projection_weight needs credit state"),
         ({"projection_weight": 1.0, "kl_place": "reward"}, "kl_place has no part.*no projection_weight"),

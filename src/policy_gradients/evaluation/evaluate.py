@@ -24,6 +24,7 @@ from policy_gradients.evaluation.statistics import (
     wilson_interval,
 )
 from policy_gradients.language.files import write_whole
+from policy_gradients.language.limits import require_room
 from policy_gradients.language.models import ModelError, best_device, end_token_ids, load_model, origin_of_weights
 from policy_gradients.language.rewards import Completion, decode
 from policy_gradients.language.rollout import LogitsProcessor, Rollout, generate
@@ -198,6 +199,7 @@ def sample_run(directory: str | Path, prompt: str, n: int = 8, seed: int = 0) ->
         [rollout] = sample_completions(subject, [row], n, seed)
         return [subject.task.marked(row, completion) for completion in decode(subject.tokenizer, rollout)]
     ids = chat_ids(subject.tokenizer, prompt)
+    require_room(subject.model, len(ids), subject.config.max_new_tokens)
     [rollout] = sample_prompts(subject, [ids], n, seed)
     completions = decode(subject.tokenizer, rollout)  # there is no row, and no reward
     return [

@@ -67,7 +67,15 @@ class Prompts(Sequence[list[int]]):
 
 
 def _render(tokenizer: Any, rule: Rule, excerpt: str) -> list[int]:
-    message = f"{instruction(rule)}\n{excerpt}".rstrip()
+    return message_ids(tokenizer, f"{instruction(rule)}\n{excerpt}".rstrip())
+
+
+def message_ids(tokenizer: Any, message: str) -> list[int]:
+    """Token ids of what a user says, as the model expects to be asked. It is text whatever it says.
+
+    Raises:
+        ValueError: the chat template leaves the text out, or raises.
+    """
     rendered, start = _in_template(tokenizer, message)
     ids = start + tokenizer.encode(rendered, add_special_tokens=False)
     control = control_ids(tokenizer)
@@ -91,9 +99,7 @@ def _in_template(tokenizer: Any, message: str) -> tuple[str, list[int]]:
         return f"{message}\n", leading_ids(tokenizer)
     user = {"role": "user", "content": message}
     parts = {"role": "user", "content": [{"type": "text", "text": message}]}
-    template, failure = tokenizer.chat_template, None
-    if "strftime_now" in template:
-        template = _FIXED_DATE + template
+    template, failure = dated_template(tokenizer), None
     for messages in ([user], [SYSTEM, user], [parts]):
         try:
             text = render(tokenizer, messages, template)
@@ -102,10 +108,16 @@ def _in_template(tokenizer: Any, message: str) -> tuple[str, list[int]]:
         except Exception as error:  # templates raise what they like
             failure = failure or error
             continue
-        if message in text:
+        if message.strip() in text:  # a template may take off what surrounds a message
             return text, []
     why = f"it raised {type(failure).__name__}: {failure}" if failure else "the user's text is not in what it writes"
     raise ValueError(f"the model's chat template makes no prompt of a user's message ({why}); choose another model")
+
+
+def dated_template(tokenizer: Any) -> str:
+    """The tokenizer's chat template, in which every day is the same."""
+    template = tokenizer.chat_template
+    return _FIXED_DATE + template if "strftime_now" in template else template
 
 
 def _around(tokenizer: Any) -> tuple[str, str]:

@@ -7,8 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from policy_gradients.language.rollout import Rollout
 from policy_gradients.language.rules import DigitSum, ExactGraphemes, ExactLength, Rule, find_part, partial_credit
+
+LARGEST = float(torch.finfo(torch.float32).max)  # rewards are compared in float32
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def _numbers(function: Any, answer: Any, texts: Sequence[str]) -> list[float | N
     if len(rewards) != len(texts):
         raise RewardError(f"reward function {name} returned {len(rewards)} rewards for {len(texts)} completions")
     for reward, text in zip(rewards, texts, strict=True):
-        if reward is not None and not math.isfinite(reward):
+        if reward is not None and not abs(reward) <= LARGEST:
             raise RewardError(f"reward function {name} returned {reward} for {text!r}")
     return rewards
 

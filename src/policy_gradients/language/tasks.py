@@ -21,8 +21,9 @@ from policy_gradients.language.dataset import (
     fingerprint,
     split_rows,
 )
-from policy_gradients.language.prompts import prompt_ids
+from policy_gradients.language.prompts import dated_template, message_ids, prompt_ids
 from policy_gradients.language.rewards import (
+    LARGEST,
     Completion,
     OwnReward,
     RewardError,
@@ -322,7 +323,7 @@ def total(values: Sequence[float], text: str) -> float:
         added = math.fsum(values)
     except (OverflowError, ValueError):  # ValueError: of inf and -inf
         added = math.nan
-    if not math.isfinite(added):
+    if not abs(added) <= LARGEST:
         raise RewardError(f"the weighted sum of the rewards for {text!r} is no finite number: {list(values)}")
     return added
 
@@ -411,9 +412,11 @@ def chat_ids(tokenizer: Any, said: Any) -> list[int]:
     if not well_formed:
         raise ValueError(f"a prompt is text, or chat messages with role and content; this is {str(said)[:80]!r}")
     if tokenizer.chat_template is None:  # a base model: plain text, answered by continuing
-        return tokenizer.encode("\n".join(m["content"] for m in messages) + "\n", add_special_tokens=False)
+        return message_ids(tokenizer, "\n".join(m["content"] for m in messages))
+    if isinstance(said, str):
+        return message_ids(tokenizer, said)
     try:
-        text = render(tokenizer, [dict(m) for m in messages])
+        text = render(tokenizer, [dict(m) for m in messages], dated_template(tokenizer))
     except Exception as error:  # whatever a template raises
         raise ValueError(f"the model's chat template refuses the messages ({error})") from None
     if messages[-1]["content"].strip() not in text:

@@ -392,6 +392,12 @@ class TrainConfig(Checked):
                     "function has no such states; set credit to completion"
                 )
             require_states(parse_rule(self.task.rule))
+            length, curriculum = find_part(parse_rule(self.task.rule), ExactLength), self.task.curriculum
+            if length is not None and curriculum is not None and curriculum.start_tolerance >= length.characters:
+                raise ValueError(
+                    f"start_tolerance must be below the rule's {length.characters} characters with credit state, whose "
+                    f"table knows no longer text than twice that, got {curriculum.start_tolerance}"
+                )
         elif isinstance(self.divergence, KlProjection):
             raise ValueError("projection_weight needs credit state: its target is made from the values of states")
         if self.sharded and (self.lora_rank or self.precision == "fp16"):
