@@ -54,7 +54,7 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 	$(BIN)/python -m policy_gradients.evaluation.attainable --output results/tiny/attainable_floor.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
-	for study in entropy advantages groups clip divergence credit; do \
+	for study in entropy advantages groups clip divergence credit covariance aggregation rates curriculum mixed; do \
 		$(BIN)/policy-gradients ablate $$study --output-dir runs/results/ablations/$$study --jobs 2 || exit 1; done
 	cp -r runs/results/ablations results/
 	$(BIN)/python tools/results.py

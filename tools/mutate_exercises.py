@@ -107,6 +107,21 @@ SAME: dict[tuple[str, str], str] = {
     ("softmax_score", "F.softmax(theta)"): "one dimension",
     ("softmax_score", "-1"): "one dimension, counted from the other end",
     ("softmax_score", "theta.clone()"): "theta asks for no gradient",
+    **{("train", part): "one dimension" for part in ("theta.softmax(-1)", "(leaf, -1)", "F.softmax(theta, -1)")},
+    **{
+        ("train", part): "what comes in asks for no gradient, and play draws"
+        for part in ("play(leaf)", "play(theta)", "theta.clone().requires_grad_", "return theta")
+    },
+    ("entropy_slope", "leaf) * h_fail"): "a constant has no slope",
+    ("entropy_slope", "leaf)[-1]"): "one gradient",
+    **{
+        ("teacher_returns", part): "behind the last token nothing is left to be paid"
+        for part in ("return paid.sum", "return paid.flip", "insert(0, total)", "mask @ later")
+    },
+    ("percentile", "return ordered["): "never reached: the last count is enough for any share",
+    ("cache_share", "if cached > 0"): "of nothing from the cache the share is 0",
+    ("percentile", "max(0, math.ceil"): "of a share above 0 the count is at least 1",
+    ("percentile", " - 1, -1)"): "of a share above 0 the count is at least 1",
     ("gaussian_score", "x.clone()"): "the inputs ask for no gradient",
     ("others_mean", "shape[1]"): "two dimensions",
     ("others_mean", "shape[-1]"): "two dimensions",

@@ -172,7 +172,10 @@ def attainable(folder: Path) -> str:
     )
 
 
-STUDIES = ("entropy", "advantages", "groups", "clip", "divergence", "credit")
+STUDIES = (
+    "entropy", "advantages", "groups", "clip", "divergence", "credit", "covariance", "aggregation", "rates",
+    "curriculum", "mixed",
+)  # fmt: skip
 
 
 def study(name: str, results: Path) -> str:

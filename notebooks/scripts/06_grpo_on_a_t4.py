@@ -944,7 +944,7 @@ for report in reports[:1] if PRESET == "tiny" else []:
 # for a reward that is *no* automaton, it is what there is. That is GRPO's row: one bit, from anywhere.
 #
 # Then the trained rows, credit × reward. With one bit a completion GRPO waits long, and then collapses: look at the
-# column of distinct texts. Given the automaton, the same bit is learnt within sixty steps, and by as many texts as
+# column of distinct texts. Given the automaton, the same bit is learnt within eighty steps, and by as many texts as
 # there are prompts. So "sparse rewards fail" is true of a method, and not of a reward. With the curriculum both write as
 # many texts as there are prompts, and credit by state pays two thirds of the nats, for what it was told. (As they are set. With
 # about three times the completions and a higher price GRPO is as near up to three quarters of passes; then it stays behind:

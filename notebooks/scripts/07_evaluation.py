@@ -607,5 +607,5 @@ progress()
 # Not shown: a run that goes wrong while all its curves look right, and which alarm would have rung.
 #
 # Next: the lab, [What does each classic bug look like?](break_it.ipynb), 40 min to read and 20 min of exercises; then
-# [Which knob matters?](08_ablations.ipynb), 50 min to read and 51 min of exercises; then
+# [Which knob matters?](08_ablations.ipynb), 65 min to read and 51 min of exercises; then
 # [Is what is served the policy that was trained?](10_deploy.ipynb), 30 min to read and 34 min of exercises.

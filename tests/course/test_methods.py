@@ -135,10 +135,13 @@ def test_the_sparse_run_waits_and_jumps_as_the_prose_says():
     assert f"({distinct[0]} and {distinct[1]} different texts for 400 prompts)" in prose(*LESSON)
 
 
-def test_the_same_rule_by_state_is_learnt_within_sixty_steps():
+def test_the_same_rule_by_state_is_learnt_within_eighty_steps():
+    slow = 0
     for seed in range(3):
         rates = rates_of("tiny-state-sparse", seed)
-        assert sum(rates[:20]) / 20 < 0.03 and sum(rates[50:60]) / 10 > 0.8  # "the first twenty show nothing"
+        assert sum(rates[:20]) / 20 < 0.03 and sum(rates[70:80]) / 10 > 0.8  # "the first twenty show nothing"
+        slow += sum(rates[:50]) / 50 < 0.03
+    assert slow == 1  # "and of one seed the first fifty"
 
 
 def test_what_grpo_pays_beside_credit_by_state():
@@ -440,3 +443,98 @@ def test_what_the_study_of_the_clip_says_is_what_the_prose_says():
         assert f"{rate['twice, CISPO']} against {rate['twice, PPO']} %, the reverse" in page
         assert f"{kl['once, twice the rate']} nats from the reference, two clipped ones {kl['twice, PPO']}" in page
         assert f"went {kl['twice, CISPO']} nats far" in page
+
+
+def test_what_the_study_of_covariances_says_is_what_the_prose_says():
+    study = stored_study("covariance", ROOT / "results")
+    found = {(e.hypothesis.arm, e.hypothesis.against, e.hypothesis.metric): e for e in study.comparisons}
+    rate, entropy = "mean_strict_rate", "last_entropy"
+    assert study.arms_that_win("off", entropy) == "clip-cov 0.05"
+    assert [each.verdict for each in study.comparisons].count("undecided") == 4
+    shares = [100 * found[f"clip-cov {share}", "off", rate].difference for share in ("0.05", "0.01")]
+    means = {arm: np.mean(list(outcomes(study.runs, arm, entropy).values())) for arm in study.study.arms}
+    first = np.mean([run["curves"]["entropy"][0] for run in study.runs["off"].values()])
+    shared = stored_study("entropy", ROOT / "results")
+    assert all(study.runs[arm] == shared.runs[arm] for arm in ("off", "constant 0.003"))
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert (
+            f"ends at {means['clip-cov 0.05']:.2f} nats a token, and without any control at {means['off']:.2f}" in page
+        )
+        assert f"Before training it was {first:.2f}" in page
+        assert f"5 % costs {-shares[0]:.0f} points" in page and f"1 % earns {shares[1]:.0f}" in page
+
+
+def test_what_the_study_of_aggregation_says_is_what_the_prose_says():
+    study = stored_study("aggregation", ROOT / "results")
+    assert {each.verdict for each in study.comparisons} == {"undecided"}
+    found = {(e.hypothesis.arm, e.hypothesis.metric): e for e in study.comparisons}
+    shorter = [found[arm, "mean_length"] for arm in ("sequence", "sequence, std")]
+    assert all(0 < each.interval[0] < 2 for each in shorter) and len(study.comparisons) == 6
+    texts = {arm: [run["report"]["distinct_completions"] for run in runs.values()] for arm, runs in study.runs.items()}
+    few = [number for arm, each in texts.items() if arm.startswith("sequence") for number in each if number <= 5]
+    least = min(min(each) for arm, each in texts.items() if not arm.startswith("sequence"))
+    assert (len(few), min(few), max(few)) == (6, 1, 5)
+    lengths = [x for arm in ("sequence", "sequence, std") for x in outcomes(study.runs, arm, "mean_length").values()]
+    assert [13 < length < 17 for length in lengths].count(True) == 3
+    assert study.runs["constant, std"] == stored_study("advantages", ROOT / "results").runs["GRPO"]
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert f"{shorter[0].difference:.0f} and {shorter[1].difference:.0f} characters shorter" in page
+        assert f"none ends with fewer than {least}" in page
+
+
+def test_what_the_study_of_the_curriculum_says_is_what_the_prose_says():
+    study = stored_study("curriculum", ROOT / "results")
+    assert {each.verdict for each in study.comparisons} == {"undecided"} and len(study.comparisons) == 6
+    rates = {arm: [*outcomes(study.runs, arm, "mean_strict_rate").values()] for arm in study.study.arms}
+    bit, *helps = (f"{100 * np.mean(each):.0f}" for each in rates.values())
+    texts = {arm: [run["report"]["distinct_completions"] for run in runs.values()] for arm, runs in study.runs.items()}
+    assert sum(number <= 15 for number in texts["the strict bit"]) == 5
+    assert set(texts["parts"] + texts["both"]) == {60}
+    low, high = (100 * end(rates["the strict bit"]) for end in (min, max))
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert f"{helps[0]}, {helps[1]} and {helps[2]} against {bit} % over the training" in page
+        assert f"its runs have from {low:.0f} to {high:.0f} %" in page
+        assert "five of its ten runs end with 15 of sixty texts or fewer" in page
+
+
+def test_what_the_study_of_rates_says_is_what_the_prose_says():
+    study = stored_study("rates", ROOT / "results")
+    found = {(each.hypothesis.arm, each.hypothesis.against): each for each in study.comparisons}
+    four, eight = (f"{prompts} prompts, 0.0008" for prompts in (4, 8))
+    decided = {pair: each.verdict for pair, each in found.items() if each.verdict != "undecided"}
+    assert decided == {(eight, "8 prompts, 0.0004"): "holds", (eight, four): "the reverse holds"} and len(found) == 7
+
+    def mean(arm: str, metric: str = "pass_rate") -> float:
+        return 100 * float(np.mean(list(outcomes(study.runs, arm, metric).values())))
+
+    curves = [
+        np.mean([run["curves"]["strict_rate"][:15] for run in study.runs[arm].values()], axis=0)
+        for arm in ("4 prompts, 0.0016", "8 prompts, 0.0016", four, eight, "4 prompts, 0.0004", "8 prompts, 0.0004")
+    ]
+    apart = [np.abs(curves[i] - curves[i + 1]).max() for i in (2, 4)]
+    assert max([*apart, np.abs(curves[0] - curves[1])[:8].max()]) < 0.07  # "at most seven points apart"
+    kl = [mean(f"{prompts} prompts, 0.0016", "kl") / 100 for prompts in (8, 4)]
+    assert 4.4 < 1 + mean("8 prompts, 0.0016", "perplexity_increase") / 100 < 5
+    assert study.runs[four] == stored_study("advantages", ROOT / "results").runs["GRPO"]
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert f"fifteen steps pass {mean(eight):.0f} % at the end, and four for thirty {mean(four):.0f} %" in page
+        late = found["8 prompts, 0.0016", four].difference
+        assert f"come to {mean('8 prompts, 0.0016'):.0f} %, still {-100 * late:.0f} points behind" in page
+        assert f"the eight gain {100 * found[eight, '8 prompts, 0.0004'].difference:.0f} points, found" in page
+        assert f"end {kl[0]:.0f} and {kl[1]:.0f} nats from the reference" in page
+
+
+def test_what_the_study_of_mixed_prompts_says_is_what_the_prose_says():
+    study = stored_study("mixed", ROOT / "results")
+    found = {(each.hypothesis.arm, each.hypothesis.against): each for each in study.comparisons}
+    same = found["own group, its spread", "batch, its spread"]
+    settled = {pair: each.verdict for pair, each in found.items() if each.verdict != "undecided"}
+    assert settled == {("own group, its spread", "batch, its spread"): "no difference that matters"} and len(found) == 5
+    ahead, behind = found["own group", "batch"], found["own group, its spread", "own group"]
+    assert ahead.interval[0] > 0 > behind.interval[1]
+    low, high = (100 * end for end in same.interval)
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert f"differ by {100 * abs(same.difference):.1f} points" in page
+        assert f"from {-low:.0f} below to {high:.0f} above" in page
+        assert f"ahead of the batch by {100 * ahead.difference:.0f} points" in page
+        assert f"of itself with a spread by {-100 * behind.difference:.0f}:" in page

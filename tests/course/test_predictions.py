@@ -13,6 +13,10 @@ FROM_THE_NOTEBOOK = {
     "08: what to divide by": {"answer": "none of them"},
     "08: once or twice": {"answer": "the first alone"},
     "08: whose credit": {"answer": "critic, model"},
+    "08: whose length": {"answer": "none of them"},
+    "08: the rare bit": {"answer": "none of them"},
+    "08: its own or all": {"answer": "none of them"},
+    "08: steps or size": {"answer": "none of them"},
     "lab: the mystery": {"answer": "one", "options": ["one", "another"], "because": "It looks like one."},
 }
 
@@ -31,6 +35,7 @@ def test_each_can_be_asked_and_tells_nothing(name, capsys):
     asked = ASKED[name]
     assert not asked.because or asked.because not in said
     assert not asked.options or len(set(asked.options)) >= 2
+    assert "*" not in asked.question + asked.because, "it is shown as plain text"
 
 
 @pytest.mark.parametrize(

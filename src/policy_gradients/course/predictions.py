@@ -742,6 +742,54 @@ ASKED = {
             "none of them",
         ),
     ),
+    "08: whose length": Asked(
+        "Divided by the batch's tokens, or by each completion's own length. Which of them ends with another mean "
+        "length than the constant does, significantly after the correction?",
+        options=(
+            "token",
+            "sequence",
+            "sequence, std",
+            "token and sequence",
+            "sequence and sequence, std",
+            "token and sequence and sequence, std",
+            "none of them",
+        ),
+    ),
+    "08: steps or size": Asked(
+        "960 completions each. Which of them passes more often at the end than 30 steps of four prompts at the rate "
+        "0.0008, significantly after the correction?",
+        options=(
+            "8 prompts, 0.0008",
+            "8 prompts, 0.0016",
+            "8 prompts, 0.0008 and 8 prompts, 0.0016",
+            "4 prompts, 0.0016",
+            "4 prompts, 0.0016 and 8 prompts, 0.0016",
+            "none of them",
+        ),
+    ),
+    "08: the rare bit": Asked(
+        "One completion in a hundred passes. Which help learns the strict rule faster than the strict bit alone does, "
+        "significantly after the correction?",
+        options=(
+            "parts",
+            "widened length",
+            "both",
+            "widened length and both",
+            "parts and both",
+            "parts and widened length and both",
+            "none of them",
+        ),
+    ),
+    "08: its own or all": Asked(
+        "Easy and hard prompts in one batch. Which of them learns faster than a comparison with the whole batch, "
+        "without a scale, significantly after the correction?",
+        options=(
+            "own group",
+            "batch, its spread",
+            "own group and batch, its spread",
+            "none of them",
+        ),
+    ),
     # 09
     "09: a clever schedule": Asked(
         "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. "
@@ -763,7 +811,7 @@ ASKED = {
     ),
     "09: learnt clusters": Asked(
         "Prompts are sorted into easy and hard by the rewards of this very batch; then each completion is compared "
-        "with the *others* of its cluster. Is the gradient biased?",
+        "with the others of its cluster. Is the gradient biased?",
         "yes, if little",
         options=(
             "no: nobody is compared with itself",
@@ -783,9 +831,16 @@ ASKED = {
         ),
         because="The third moves up when one of the two is pushed down; the last one has not been read by then.",
     ),
+    "09: unseen articles": Asked(
+        "A matrix of 147,456 numbers learns from the bits of 96 questions which article to read, and gets better at "
+        "them. And the 48 questions about other articles?",
+        "they get worse",
+        options=("they get better by as much", "they get better by less", "they stay as they are", "they get worse"),
+        because="What the encoder knew of all articles is spent on the 96; see the right side of the figure.",
+    ),
     "09: enough preferences": Asked(
         "300 noisy preferences make a proxy, and a policy climbs it; at first the gold rises with it. Then the reward "
-        "model is fitted again, to *all* preferences in the world, without any noise. How does the gold end this time?",
+        "model is fitted again, to all preferences in the world, without any noise. How does the gold end this time?",
         "below the reference's, as before",
         options=(
             "at its highest: there is no noise to exploit",

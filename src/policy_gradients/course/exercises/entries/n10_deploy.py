@@ -11,7 +11,13 @@ from policy_gradients.evaluation.load_statistics import server_divergence as div
 
 
 def _times(generator):
-    few = [([7.0], 0.5), ([3.0, 1.0], 0.5), ([5.0, 1.0, 9.0, 2.0], 0.5), ([4.0, 1.0, 3.0, 2.0, 9.0], 0.95)]
+    few = [
+        ([7.0], 0.5),
+        ([3.0, 1.0], 0.5),
+        ([1.0, 2.0], 0.9),
+        ([5.0, 1.0, 9.0, 2.0], 0.5),
+        ([4.0, 1.0, 3.0, 2.0, 9.0], 0.95),
+    ]
     drawn = (100 * torch.rand(40, generator=generator, dtype=torch.double)).tolist()
     return [*few, (drawn, 0.5), (drawn, 0.95), (drawn, 0.99), (drawn, 1.0)]
 
@@ -166,6 +172,8 @@ def _counts(generator):
         (count(10, 90), count(85, 115)),
         (count(500, 100), count(500, 400)),
         (count(5, 5), count(5, 5)),
+        (count(10, 90), count(20, 190)),
+        (count(5, 5), count(6, 5)),
     ]
 
 
