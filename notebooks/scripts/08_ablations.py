@@ -766,8 +766,8 @@ if rates.comparisons:
 #
 # So far seven completions in a hundred passed before any training. Ask for sixty characters on top, and it is one. Two helps
 # are common. *Partial credit* pays for the rule's parts, so that a digit is worth something without the length. A
-# *curriculum* accepts a wider length first, and narrows it as long as enough completions are within. Neither asks the
-# checker about an unfinished text, but both ask it for more than one bit about a finished one.
+# *curriculum* accepts a wider length first, and narrows it as long as enough completions are within. Neither asks about an
+# unfinished text. But partial credit has to know the parts, and a curriculum a rule that can be widened.
 
 # %%
 curriculum = stored_study("curriculum")
