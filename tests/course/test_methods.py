@@ -142,6 +142,8 @@ def test_the_same_rule_by_state_is_learnt_within_eighty_steps():
         assert sum(rates[:20]) / 20 < 0.03 and sum(rates[70:80]) / 10 > 0.8  # "the first twenty show nothing"
         slow += sum(rates[:50]) / 50 < 0.03
     assert slow == 1  # "and of one seed the first fifty"
+    passed = [100 * report_of("tiny-state-sparse", seed)["tuned"]["pass_rate"] for seed in range(3)]
+    assert f"{min(passed):.0f} to {max(passed):.0f} %, where 94 % did" in prose(*PAGE)
 
 
 def test_what_grpo_pays_beside_credit_by_state():
