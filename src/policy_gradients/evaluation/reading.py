@@ -178,18 +178,18 @@ def build_reading(directory: Path, model: str, encoder: Path, questions: Sequenc
     policy, tokenizer = load_model(model)
     articles = ["", *(question.article for question in questions)]
     done = _lines(directory / TABLE)
-    with (directory / TABLE).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in done)
+    with (directory / TABLE).open("a", encoding="utf-8", newline="\n") as file:
+        file.truncate(sum(map(len, done)))
         for article in tqdm(articles[len(done) :], unit="article", initial=len(done), total=len(articles)):
             log_probs = answer_log_probs(policy, tokenizer, article, questions)
             file.write(json.dumps([round(x, 3) for x in log_probs.tolist()]) + "\n")
             file.flush()
 
 
-def _lines(file: Path) -> list[list[float]]:
+def _lines(file: Path) -> list[str]:
     """The whole lines of a table; of a run that was killed the last one may be cut."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def shipped_reading() -> Reading:
@@ -210,7 +210,7 @@ def load_reading(directory: str | Path) -> Reading:
     """
     directory = Path(directory)
     rows = json.loads((directory / QUESTIONS).read_text(encoding="utf-8"))["questions"]
-    table = _lines(directory / TABLE)
+    table = [json.loads(line) for line in _lines(directory / TABLE)]
     if len(table) != len(rows) + 1:
         raise ValueError(
             f"{directory / TABLE} has {len(table)} of {len(rows) + 1} lines: its run was cut, start it again"
