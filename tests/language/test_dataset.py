@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from policy_gradients.language.dataset import DatasetError, fingerprint, read_rows, row_keys, split_rows
+from policy_gradients.language.dataset import DatasetError, check_apart, fingerprint, read_rows, row_keys, split_rows
 from policy_gradients.language.tasks import as_rows
 
 pytest.importorskip("datasets")
@@ -237,3 +237,16 @@ def test_a_row_that_cannot_be_written_down_is_named():
             fingerprint(rows)
     with pytest.raises(ValueError, match="row 2 cannot be written down"):
         list(row_keys(as_rows([{"q": {}}, {"q": {(1, 2): 3}}]), ["q"]))
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout"),
+    [
+        ([{"q": 1}], [{"q": "1"}]),
+        ([{"q": [{"role": "user", "content": "Hi"}]}], [{"q": [{"content": "Hi", "role": "user"}]}]),
+    ],
+)
+def test_a_heldout_row_is_a_training_row_by_what_its_prompt_says(train, heldout):
+    with pytest.raises(ValueError, match="1 of 1 held-out rows are training rows, too"):
+        check_apart(as_rows(train), as_rows(heldout), ["q"])
+    check_apart(as_rows(train), as_rows([{"q": "another"}]), ["q"])

@@ -288,22 +288,27 @@ def split_rows(rows: Rows, columns: Sequence[str]) -> tuple[Rows, Rows]:
     return Rows(rows.dataset, parts[0]), Rows(rows.dataset, parts[1])
 
 
-def row_keys(rows: Rows, columns: Sequence[str]) -> Iterator[int]:
+def row_keys(rows: Rows, columns: Sequence[str], written: bool = False) -> Iterator[int]:
     """A number for each row that says what is in these columns.
+
+    Args:
+        written: as a prompt would be: 7 and "7" are alike, and so are messages whose keys come in another order.
 
     Raises:
         ValueError: a row has something that cannot be written down, such as a dict with tuples for keys.
     """
     for first, batch in _batches(rows.dataset, columns):
         for i, values in enumerate(zip(*(batch[name] for name in columns), strict=True)):
-            content = _content(values, first + i)
+            if written:
+                values = tuple(str(value) if isinstance(value, int | float) else value for value in values)
+            content = _content(values, first + i, sort_keys=written)
             yield int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
 def check_apart(train: Rows, heldout: Rows, columns: Sequence[str]) -> None:
     """Raise ValueError if a held-out row is a training row, too: the evaluation would measure memory."""
-    known = set(row_keys(train, columns))
-    if shared := sum(key in known for key in row_keys(heldout, columns)):
+    known = set(row_keys(train, columns, written=True))
+    if shared := sum(key in known for key in row_keys(heldout, columns, written=True)):
         raise ValueError(
             f"{shared} of {len(heldout)} held-out rows are training rows, too ({', '.join(columns)} are equal); take "
             "them out of one of the two"
