@@ -1,5 +1,6 @@
 """Several processes, or one: the accelerator, each process's own part, gradients that meet."""
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -37,6 +38,17 @@ def check_processes(config: TrainConfig, accelerator: Accelerator) -> None:
         raise ValueError(
             "sharded needs several processes: torchrun --standalone --nproc_per_node N -m policy_gradients …"
         )
+
+
+def leave(accelerator: Accelerator) -> None:
+    """Take the group of processes down, after the last barrier.
+
+    A thread of gloo frees that barrier's tensors, for which it needs the GIL. Where the group is freed first, by a
+    Python that holds the GIL and waits for the thread, both wait for ever (seen once, with torch 2.13).
+    """
+    if accelerator.num_processes > 1:
+        time.sleep(0.5)
+    accelerator.end_training()
 
 
 def own_rows(count: int, accelerator: Accelerator) -> slice:

@@ -25,7 +25,7 @@ from policy_gradients.training.alarms import require_finite, ring_once
 from policy_gradients.training.batch import Batch, Rewarded, Sample, Stopwatch
 from policy_gradients.training.config import ByGroup, TrainConfig
 from policy_gradients.training.credit import MakeCredit, make_credit
-from policy_gradients.training.distribution import gather_columns, own_rows
+from policy_gradients.training.distribution import gather_columns, leave, own_rows
 from policy_gradients.training.plan import expected_seconds, plan
 from policy_gradients.training.run import Run
 from policy_gradients.training.run_folder import MODEL, RunFolder
@@ -192,7 +192,7 @@ def train(
             if done > first_step or not (folder.path / MODEL).is_dir():  # else it is there, with its card
                 folder.save_model(run, done, fresh_process)
         run.accelerator.wait_for_everyone()
-    run.accelerator.end_training()
+    leave(run.accelerator)
     return folder.path
 
 
