@@ -801,8 +801,8 @@ if curriculum.comparisons:
 #
 # Everywhere above, all prompts asked for the same. Now about half of them ask for a digit, which one text in five of the untouched
 # model has, and the others for a digit sum divisible by 9 as well, which one in thirty-five has. Notebook 09 counts exactly what
-# that does to a gradient: comparing with the whole batch leaves the direction of its mean alone, and adds the difference
-# between prompts to the noise; and a group's own spread makes a hard prompt as loud as an easy one.
+# that does to a gradient: comparing with the whole batch leaves the direction of its mean alone, and moves noise from
+# easy prompts to hard ones; and a group's own spread makes a hard prompt as loud as an easy one.
 
 # %%
 mixed = stored_study("mixed")

@@ -10,6 +10,7 @@ from policy_gradients.estimators.checks import (
     floating,
     log_chances,
     log_distribution,
+    wide,
 )
 from policy_gradients.estimators.log_probs import kl_divergence
 
@@ -48,9 +49,10 @@ def soft_target(log_ref: Tensor, action_values: Tensor, temperature: float) -> T
     check_finite("action_values", action_values)
     # less the best action's Q, which cancels: where Q/η is large, log π_ref would be lost beside it
     best = action_values.masked_fill(ruled_out, -torch.inf).amax(-1, keepdim=True)
-    scaled = ((action_values.double() - best) / temperature).masked_fill(ruled_out, 0.0)
+    behind = (wide(action_values) - best).masked_fill(ruled_out, 0.0)
+    scaled = torch.where(behind < 0, behind / temperature, 0.0)  # an η of next to 0 makes 0/0 of the best action
     dtype = torch.promote_types(log_ref.dtype, action_values.dtype)
-    return torch.log_softmax(log_ref + scaled, dim=-1).to(dtype)
+    return torch.log_softmax(wide(log_ref) + scaled, dim=-1).to(dtype)
 
 
 def projection_divergence(log_pi: Tensor, log_target: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Tensor
 
+from policy_gradients.estimators import log_probs
+
 
 def kl_divergence(log_pi: Tensor, log_ref: Tensor) -> Tensor:
-    """KL(π ‖ π_ref) in nats, (...,), of log-probs (..., n); what π leaves out counts 0."""
-    pi = log_pi.exp()
-    written = log_pi.where(pi > 0, 0.0)  # -inf times 0 has no gradient
-    return torch.where(pi > 0, pi * (written - log_ref), 0.0).sum(-1)
+    """KL(π ‖ π_ref) in nats, (...,), of log-probs (..., n) that broadcast: `estimators.kl_divergence`."""
+    return log_probs.kl_divergence(*torch.broadcast_tensors(log_pi, log_ref))
 
 
 def tilted(log_ref: Tensor, scores: Tensor, beta: float) -> Tensor:

@@ -16,7 +16,7 @@ def asks_for_more(excerpt: str) -> bool:
 def easy_or_hard(completions: Sequence[Any], excerpt: Sequence[str], **columns: Any) -> list[float]:
     """1 for a text with a digit; for about half of the excerpts its digit sum has to be divisible by 9 as well; else 0.
 
-    Which of the two is asked can be seen in the prompt, and is not said in it. A text for the second passes the first.
+    Which of the two is asked follows from the excerpt, and no prompt says it. A text for the second passes the first.
     """
     rules = [HARD if asks_for_more(text) else EASY for text in excerpt]
     return [float(rule.check(text)) for rule, text in zip(rules, completions, strict=True)]
