@@ -600,7 +600,7 @@ for report in page_reports[:1]:
 # So the page's number can be had: from none of 1,200 samples to 99 % of new prompts, in 44 steps. And read what it is. The
 # instruction says "Use digits whose sum is divisible by 3"; the policy gives it back, in 64 characters, to nearly everybody.
 # No excerpt is continued. The first table tells how it came: right digits in nearly every text while texts were still
-# distinct, then the tolerance fell, and variety with it. One alarm rang, that of the entropy, from step 25 on, while 84 % of the texts
+# distinct, then the tolerance fell, and variety with it. One alarm rang, that of the entropy, from step 27 on, while 64 % of the texts
 # were still distinct. Perplexity says nothing: plain text is hardly more perplexing, and the reference finds the sentence
 # likelier than what it writes itself.
 #

@@ -16,6 +16,7 @@ from policy_gradients.language.rules import parse_rule
 from policy_gradients.studies.analysis import holm, outcome, outcomes
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import load_study
+from policy_gradients.training.alarms import ringing
 from policy_gradients.training.config import load_config
 from policy_gradients.training.metrics import read_metrics
 from policy_gradients.training.presets import PRESETS, preset
@@ -262,6 +263,10 @@ def test_the_pages_own_experiment_is_what_the_prose_says():
     assert (
         f"{late['strict_rate']:.0%} of the texts pass, and {late['distinct_share']:.0%} are".replace("%", " %") in page
     )
+    rung = next(i for i in range(len(rows)) if "entropy_collapse" in ringing(rows[: i + 1]))
+    assert f"its alarm rings from step {rung + 1} on" in page
+    said = f"from step {rung + 1} on, while {rows[rung]['distinct_share']:.0%} of the texts".replace("%", " %")
+    assert f"that of the entropy, {said} were still distinct" in lesson
     readme = prose("README.md")
     assert f"from 0 to {strict} in {minutes:.0f} minutes of one core" in readme
 

@@ -173,6 +173,8 @@ def test_json_values_stay_what_was_written(tmp_path):
         ('[{"q": 1},\n{"q": 2},\n3]', "entry 3 is no object"),
         ('[{"q": 1},\n{"q" 2}]', "line 2 is no JSON"),
         (b'{"q": 1}\n{"q": "\xff"}\n', "line 2 is not UTF-8"),
+        ('{"q": 1}\n{"q": 3, "q": 4}\n', "an object has the key 'q' twice: 3 and 4"),
+        ('[{"q": {"a": 1, "b": 2, "a": 1}}]', "an object has the key 'a' twice: 1 and 1"),
         ('{"q": 1}\n{"q": "\\ud800"}\n', "line 2 is not UTF-8"),
         ('{"q": ' + "[" * 100_000 + "\n", "line 1 is no JSON"),
         ('{"q": ' + "9" * 5000 + "}\n", "line 1 is no JSON"),
@@ -250,3 +252,9 @@ def test_a_heldout_row_is_a_training_row_by_what_its_prompt_says(train, heldout)
     with pytest.raises(ValueError, match="1 of 1 held-out rows are training rows, too"):
         check_apart(as_rows(train), as_rows(heldout), ["q"])
     check_apart(as_rows(train), as_rows([{"q": "another"}]), ["q"])
+
+
+def test_a_csv_in_another_encoding_is_refused_with_its_line(tmp_path):
+    lines = [b"q,a", *[b"x,1"] * 20_000, b"caf\xe9,2", b"caf\xe9,3"]
+    with pytest.raises(DatasetError, match="line 20002 is not UTF-8; save the file in that encoding"):
+        read(tmp_path / "rows.csv", b"\n".join(lines))

@@ -46,6 +46,7 @@ FAILING = {
     "not_finite": {"loss": math.nan},
     "zero_gradient": {"grad_norm": 1e-9},
     "constant_reward": {"reward_min": 1.0, "train_reward": 1.0, "zero_variance_share": 1.0},
+    "rounded_rewards": {"reward_min": 1e9, "reward_max": 1e9 + 2},
     "uniform_groups": {"zero_variance_share": 0.95},
     "kl_at_start": {"kl": 0.5},
     "sampler_mismatch": {"sampler_mismatch": 0.3},
@@ -64,7 +65,8 @@ def test_every_alarm_is_in_the_list():
 
 @pytest.mark.parametrize("name", FAILING)
 def test_the_alarm_of_a_failure(name):
-    rows = run_of(WINDOW, **FAILING[name]) if name != "kl_at_start" else run_of(1, **FAILING[name])
+    steps = {"kl_at_start": 1, "entropy_collapse": WINDOW + 1}.get(name, WINDOW)
+    rows = run_of(steps, **FAILING[name])
     assert name in ringing(rows)
     assert len(ringing(rows)[name]) > 60  # what is wrong, and what to do
 
@@ -81,6 +83,10 @@ def test_what_chance_can_show_must_last(name):
         ("zero_gradient", {"grad_norm": 0.0, "zero_variance_share": 1.0}),  # as it has to be
         ("kl_estimate_off", {"kl": 0.1, "kl_estimate": 5.0}),  # too near the reference to tell
         ("entropy_collapse", {"entropy": lambda i: 2.1 if i == 0 else 0.5}),
+        ("entropy_collapse", {"entropy": lambda i: 0.1 if i == WINDOW - 1 else 1.9}),  # one step alone
+        ("rounded_rewards", {"reward_min": -1e-9, "reward_max": 0.0}),  # small ones are as exact as large ones
+        ("rounded_rewards", {"reward_min": 1e5, "reward_max": 1e5 + 20}),
+        ("rounded_rewards", {"reward_min": 1e5, "reward_max": 1e5}),  # all are equal
         ("end_unscored", {"end_scored_share": math.nan}),  # nothing has ended
         ("all_truncated", {"finished_rate": 0.0}),  # and yet rewards differ: no end is asked for
         ("critic_diverges", {"value_error": 2.0, "return_rms": lambda i: 1.5 if i == 0 else 0.0}),  # it came from there

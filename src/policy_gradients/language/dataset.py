@@ -9,6 +9,7 @@ import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,10 +195,12 @@ def _json_rows(path: Path, where: str) -> Iterator[dict[str, Any]]:
 def _json(content: bytes, where: str, first_line: int) -> Any:
     try:
         text = content.decode("utf-8-sig" if first_line == 1 else "utf-8")
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=partial(_each_key_once, where))
         if "\\u" in text:  # half of a pair is no character, and no tokenizer takes it
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
+    except DatasetError:
+        raise
     except UnicodeError as error:
         raise DatasetError(f"dataset {where} cannot be read: line {first_line} is not UTF-8 ({error.reason})") from None
     except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
@@ -206,6 +209,17 @@ def _json(content: bytes, where: str, first_line: int) -> Any:
         raise DatasetError(
             f"dataset {where} cannot be read: line {line} is no JSON ({said}); one object a line"
         ) from None
+
+
+def _each_key_once(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that is there twice, `json` would keep the last one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        values = " and ".join(str(value)[:40] for name, value in pairs if name == twice)
+        raise DatasetError(f"dataset {where} cannot be read: an object has the key {twice!r} twice: {values}")
+    return found
 
 
 def _object(value: Any, where: str, place: str) -> dict[str, Any]:
@@ -238,6 +252,11 @@ def _csv_lines(path: Path, where: str) -> Iterator[list[str]]:
                     line = next(lines, None)
                 except csv.Error as error:
                     raise DatasetError(f"{place} is no CSV ({error})") from None
+                except UnicodeDecodeError:
+                    number = _first_not_utf8(path)
+                    raise DatasetError(
+                        f"dataset {where} cannot be read: line {number} is not UTF-8; save the file in that encoding"
+                    ) from None
                 if line is None:
                     return
                 if line and not header:
@@ -250,6 +269,17 @@ def _csv_lines(path: Path, where: str) -> Iterator[list[str]]:
                     yield line
     finally:
         csv.field_size_limit(limit)
+
+
+def _first_not_utf8(path: Path) -> int:
+    """The number of the first line, counted from 1, that is not UTF-8; a decoder reads far ahead of the lines."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1  # the file has changed meanwhile
 
 
 def _csv_value(text: str, numeric: bool) -> Any:

@@ -1,6 +1,7 @@
 """From a rule and an excerpt of real text to the token ids of a prompt."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from policy_gradients.language.rules import Rule
@@ -77,17 +78,62 @@ def message_ids(tokenizer: Any, message: str) -> list[int]:
         ValueError: the chat template leaves the text out, or raises.
     """
     rendered, start = _in_template(tokenizer, message)
-    ids = start + tokenizer.encode(rendered, add_special_tokens=False)
+    return start + _text_between(tokenizer, rendered, _around(tokenizer), [message])
+
+
+def conversation_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of chat messages, up to where the assistant answers. What they say is text, whatever it is.
+
+    Args:
+        tokenizer: one with a chat template.
+        messages: with role and content.
+
+    Raises:
+        ValueError: a role that holds the name of a control token; the template refuses the messages, or leaves out what
+            a user says, or writes a message with such a name otherwise than as it is.
+    """
     control = control_ids(tokenizer)
-    opening, closing = _around(tokenizer)
-    wanted = [
-        i for part in (opening, closing) for i in tokenizer.encode(part, add_special_tokens=False) if i in control
-    ]
-    if [i for i in ids[len(start) :] if i in control] == wanted:
+    for role in {message["role"] for message in messages}:
+        if not control.isdisjoint(tokenizer.encode(role, add_special_tokens=False)):
+            raise ValueError(f"a role is a word such as user; {role[:60]!r} holds one of the model's control tokens")
+    template = dated_template(tokenizer)
+    marked = [{**message, "content": f"{_PLACE}{i}{_PLACE}"} for i, message in enumerate(messages)]
+    try:
+        rendered, skeleton = (render(tokenizer, each, template) for each in ([dict(m) for m in messages], marked))
+    except Exception as error:  # whatever a template raises
+        raise ValueError(f"the model's chat template refuses the messages ({error})") from None
+    if any(m["role"] == "user" and m["content"].strip() not in rendered for m in messages):
+        raise ValueError("the model's chat template drops the user's text: every prompt would be the same")
+    parts, contents = [], []
+    for i, message in enumerate(messages):
+        before, found, after = skeleton.partition(f"{_PLACE}{i}{_PLACE}")
+        if found:  # a template may leave out what was said before the last question
+            parts.append(before)
+            contents.append(message["content"])
+            skeleton = after
+    return _text_between(tokenizer, rendered, [*parts, skeleton], contents)
+
+
+def _text_between(tokenizer: Any, rendered: str, parts: Sequence[str], contents: Sequence[str]) -> list[int]:
+    """Token ids of what a template wrote: its own parts, and between them contents in which no token controls.
+
+    Raises:
+        ValueError: a content holds the name of a control token, and is not written as it is between these parts.
+    """
+    control = control_ids(tokenizer)
+    ids = tokenizer.encode(rendered, add_special_tokens=False)
+    apart = [tokenizer.encode(part, add_special_tokens=False) if part else [] for part in parts]
+    if [i for i in ids if i in control] == [i for part in apart for i in part if i in control]:
         return ids
-    # the text holds the name of a control token: it is encoded apart from the template, as text
-    around = [tokenizer.encode(part, add_special_tokens=False) if part else [] for part in (opening, closing)]
-    return start + around[0] + plain_text_ids(tokenizer, message) + around[1]
+    # a content holds the name of a control token: it is encoded apart from the template, as text
+    for trimmed in (contents, [content.strip() for content in contents]):
+        if rendered == "".join(map("".join, itertools.zip_longest(parts, trimmed, fillvalue=""))):
+            texts = [plain_text_ids(tokenizer, content) for content in trimmed]
+            return [i for pair in itertools.zip_longest(apart, texts, fillvalue=[]) for each in pair for i in each]
+    raise ValueError(
+        "a message holds the name of one of the model's control tokens, and its chat template does not write messages "
+        "as they are; take that text out"
+    )
 
 
 def _in_template(tokenizer: Any, message: str) -> tuple[str, list[int]]:

@@ -21,7 +21,7 @@ from policy_gradients.language.dataset import (
     fingerprint,
     split_rows,
 )
-from policy_gradients.language.prompts import dated_template, message_ids, prompt_ids
+from policy_gradients.language.prompts import conversation_ids, message_ids, prompt_ids
 from policy_gradients.language.rewards import (
     LARGEST,
     Completion,
@@ -37,7 +37,6 @@ from policy_gradients.language.rewards import (
     rule_reward,
 )
 from policy_gradients.language.rules import AllOf, Rule, with_tolerance
-from policy_gradients.language.templates import render
 
 Row = Mapping[str, Any]
 
@@ -398,7 +397,7 @@ def chat_ids(tokenizer: Any, said: Any) -> list[int]:
     """Token ids of a user's text, or of chat messages, as the model expects to be asked.
 
     Raises:
-        ValueError: no text and no messages, or a template that has no place for them.
+        ValueError: no text and no messages, or as `message_ids` and `conversation_ids`.
     """
     messages = [{"role": "user", "content": said}] if isinstance(said, str) else said
     well_formed = (
@@ -415,13 +414,7 @@ def chat_ids(tokenizer: Any, said: Any) -> list[int]:
         return message_ids(tokenizer, "\n".join(m["content"] for m in messages))
     if isinstance(said, str):
         return message_ids(tokenizer, said)
-    try:
-        text = render(tokenizer, [dict(m) for m in messages], dated_template(tokenizer))
-    except Exception as error:  # whatever a template raises
-        raise ValueError(f"the model's chat template refuses the messages ({error})") from None
-    if messages[-1]["content"].strip() not in text:
-        raise ValueError("the model's chat template drops the user's text: every prompt would be the same")
-    return tokenizer.encode(text, add_special_tokens=False)
+    return conversation_ids(tokenizer, messages)
 
 
 def source_hash(function: Any) -> str:

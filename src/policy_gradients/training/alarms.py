@@ -81,6 +81,22 @@ def constant_reward(rows: Rows) -> str | None:
     )
 
 
+def rounded_rewards(rows: Rows) -> str | None:
+    """Rewards so large beside their differences that a thousandth of these is lost in float32, or all of them may be.
+
+    Rewards travel as float32, which tells apart 1 and 1 + 1.2e-7: 1e9 and 1e9 + 30 are one number. Those between 0 and
+    1 lose a thousandth where they differ by less than 1e-4; of equal ones nothing is said below 2^24.
+    """
+    low, high = rows[-1]["reward_min"], rows[-1]["reward_max"]
+    largest, spread = max(abs(low), abs(high)), high - low
+    if largest * 2**-23 > 1e-3 * spread > 0 or (spread == 0 and largest >= 2**24):
+        return (
+            f"rewards of about {largest:g} differ by {spread:g}, and are rounded to {largest * 2**-23:.1g} on their "
+            "way: take away what they have in common, such as the best reward there is"
+        )
+    return None
+
+
 def uniform_groups(rows: Rows) -> str | None:
     """Over 90 % of the groups uniform, mean over `WINDOW` steps, while the mean reward is not near the best one seen.
 
@@ -175,15 +191,17 @@ def kl_estimate_off(rows: Rows) -> str | None:
 
 
 def entropy_collapse(rows: Rows) -> str | None:
-    """Entropy below a fifth of the first step's.
+    """Entropy below a fifth of the first step's, mean over `WINDOW` steps.
 
     Steering spends entropy: runs that learn the shipped rule and still write a hundred different texts keep 40 % and
     more. One that fell below a fifth ended with 25 different texts for 100 prompts; another, whose answers are of three
     tokens, with one template filled in. Texts may still differ when it rings: it is meant to come in time.
     """
-    if rows[0]["step"] == 1 and rows[-1]["entropy"] < 0.2 * rows[0]["entropy"]:
+    recent = [row["entropy"] for row in rows[-WINDOW:]]
+    last = sum(recent) / len(recent)
+    if len(recent) == WINDOW and rows[0]["step"] == 1 and last < 0.2 * rows[0]["entropy"]:
         return (
-            f"entropy has fallen from {rows[0]['entropy']:.2f} to {rows[-1]['entropy']:.2f} nats a token: the policy "
+            f"entropy has fallen from {rows[0]['entropy']:.2f} to {last:.2f} nats a token: the policy "
             "is about to write one text, or one template, over and over (see distinct_share). A bonus must be the full "
             "softmax's entropy (-log π of the sample has no gradient on average); a higher β or a lower learning rate "
             "help, too"
@@ -242,6 +260,7 @@ ALARMS: tuple[Alarm, ...] = (
     not_finite,
     zero_gradient,
     constant_reward,
+    rounded_rewards,
     uniform_groups,
     kl_at_start,
     sampler_mismatch,
