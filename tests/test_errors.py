@@ -127,3 +127,23 @@ def test_a_task_file_that_makes_no_task(tmp_path, content, said):
     with pytest.raises(ValueError) as caught:
         load_task(f"{tmp_path}/mine.py")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "said"),
+    [
+        ("worlds", "cartpole vanilla --updates -3", "iterations must be at least 1, got -3"),
+        ("evaluation.facts", "no-such-run --output facts.json", "no-such-run holds no run"),
+        ("evaluation.attainable", "--output .", "is a folder; give a file"),
+        ("evaluation.without_training", "--output . --num-prompts 0", "is a folder; give a file"),
+        ("training.compare_critics", "--output-dir file/runs --seeds 0", "file/runs: Not a directory"),
+        ("evaluation.reading", "--output-dir file/runs", "Not a directory"),
+    ],
+)
+def test_a_module_that_is_run_says_in_one_line_what_was_wrong(module, arguments, said, tmp_path):
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", f"policy_gradients.{module}", *arguments.split()]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -21,8 +21,10 @@ ROOMS = {
     "studies": {"evaluation", "training", "language", "estimators"},
     "course": {"studies", "evaluation", "training", "language", "estimators", "oracle", "worlds"},
 }
-# `cli` and `__main__` stand in front of all rooms: they may import everything, and no room may import them.
-FRONT = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__"}
+# `cli` and `__main__` stand in front of all rooms: they may import everything, and no room may import them. `errors`
+# lies beneath them: how a command fails is the same in every room.
+BENEATH = {"errors"}
+FRONT = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__"} - BENEATH
 
 
 def imported(source: str, package: str) -> set[str]:
@@ -73,6 +75,11 @@ def test_the_package_itself_imports_no_room():
 def test_estimators_need_torch_alone(file: Path):
     known = {"torch", "policy_gradients", *sys.stdlib_module_names}
     assert not {name for name in imports_of(file) if name.partition(".")[0] not in known}
+
+
+def test_what_lies_beneath_all_rooms_needs_nothing():
+    for name in BENEATH:
+        assert {each.partition(".")[0] for each in imports_of(PACKAGE / f"{name}.py")} <= sys.stdlib_module_names
 
 
 def modules() -> dict[str, set[str]]:

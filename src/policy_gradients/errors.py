@@ -12,7 +12,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LONGEST = 300  # characters of the line
 BAD_INPUT, BUG = 2, 1
@@ -53,6 +53,11 @@ def guarded(work: Callable[[], int], debug: bool = False) -> int:
             _say("this is a bug in policy-gradients, not in what you gave it: please report it, with the lines above "
                  "and your command")  # fmt: skip
             return BUG
+
+
+def run_module(main: Callable[[], Any]) -> NoReturn:
+    """End the process of `python -m` with what `guarded` makes of a module's own main."""
+    sys.exit(guarded(lambda: main() or 0))
 
 
 def is_input(error: BaseException) -> bool:

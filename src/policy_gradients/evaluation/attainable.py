@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from policy_gradients.errors import run_module
+from policy_gradients.evaluation.deliver import check_file
 from policy_gradients.evaluation.evaluate import Row, Subject, report_rows, sample_completions, write_report
 from policy_gradients.evaluation.frontiers import mean_kl_floor
 from policy_gradients.evaluation.statistics import kl_floor, mean_interval
@@ -136,6 +138,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--pass-rates", type=float, nargs="+", default=[0.5, 0.9, 0.95, 0.97, 1.0])
     parsed = parser.parse_args()
+    check_file(parsed.output)
     report = estimate(
         parsed.preset, parsed.num_prompts, parsed.skip_prompts, parsed.seed, parsed.draws, parsed.pass_rates
     )
@@ -144,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy_gradients.errors import run_module
 from policy_gradients.estimators.checks import check_finite, check_whole
 from policy_gradients.evaluation.deliver import check_file
 from policy_gradients.evaluation.evaluate import load_subject, longest_read, write_report
@@ -176,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
+from policy_gradients.errors import run_module
 from policy_gradients.estimators.checks import check_whole
 from policy_gradients.evaluation.deliver import check_file, write_json
 from policy_gradients.language.decoding import Rollout, pad_left
@@ -245,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from policy_gradients.errors import run_module
+from policy_gradients.evaluation.deliver import check_file
 from policy_gradients.evaluation.evaluate import (
     Row,
     Subject,
@@ -140,6 +142,7 @@ def main() -> None:
     report_options(parser)
     parser.add_argument("--reference-samples", type=int, default=10_000)
     parsed = parser.parse_args()
+    check_file(parsed.output)
     report = without_training(
         parsed.preset, parsed.num_prompts, parsed.skip_prompts, parsed.seed, parsed.reference_samples
     )
@@ -148,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

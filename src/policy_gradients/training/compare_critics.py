@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from policy_gradients.errors import run_module
 from policy_gradients.language.rewards import Completion
 from policy_gradients.training.config import TrainConfig, save_config
 from policy_gradients.training.loop import train_step
@@ -185,8 +186,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each run [1]")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    options.output_dir.mkdir(parents=True, exist_ok=True)  # what cannot be written to shows before the first run
     compare(options.output_dir, options.methods, options.seeds, options.threads, max_steps=options.max_steps)
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
+from policy_gradients.errors import run_module
 from policy_gradients.worlds.control import Reach, control_env
 from policy_gradients.worlds.policies import MLP, CategoricalPolicy, GaussianPolicy, Linear, Policy
 from policy_gradients.worlds.training import (
@@ -88,4 +89,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)
