@@ -317,7 +317,7 @@ print(f"G = {G}:", {p: f"{carries(p):.1%}" for p in (0.001, 0.01, 0.1, 0.5, 0.9)
 # differences can only make *more* groups uniform than the average p suggests (Jensen). Formula and count:
 
 # %%
-from policy_gradients.course.display import Table
+from policy_gradients.course.display import Table, measured
 from policy_gradients.estimators.advantages import zero_variance_share
 
 rows = []
@@ -458,7 +458,8 @@ rows = []
 for first in range(0, len(logged), 24):
     block = logged[first : first + 24]
     columns = ("zero_variance_share", "strict_rate", "distinct_share", "entropy", "kl")
-    rows.append([f"{first + 1} to {first + len(block)}", *(sum(r[c] for r in block) / len(block) for c in columns)])
+    means = [measured(name, sum(row[name] for row in block) / len(block)) for name in columns]
+    rows.append([f"{first + 1} to {first + len(block)}", *means])
 Table(["steps", "silent groups", "strict", "distinct", "entropy", "KL"], rows)
 
 # %%
@@ -520,7 +521,7 @@ from policy_gradients.course.figures import NAMES
 def side_by_side(**folders):
     """The last steps of several runs, metric by metric."""
     keys = ("zero_variance_share", "strict_rate", "train_reward", "tolerance", "length_rate", "digit_rate", "kl")
-    rows = [[NAMES[key], *(mean(folder, key, 3) for folder in folders.values())] for key in keys]
+    rows = [[NAMES[key], *(measured(key, mean(folder, key, 3)) for folder in folders.values())] for key in keys]
     return Table(["mean of the last 3 steps", *folders], rows)
 
 
@@ -873,9 +874,18 @@ for path in results[:1]:
 # %%
 ROWS = ("pass_rate", "length_rate", "digit_rate", "finished_rate", "distinct_completions", "largest_cluster_share")
 ROWS += ("entropy", "kl_to_reference", "reference_nll_per_token", "heldout_perplexity")
-sides = [report["tuned"] for report in reports]
-rows = [[key, reports[0]["reference"][key], *(side[key] for side in sides)] for key in ROWS if reports]
-Table(["held-out prompts", *["before"][: len(sides)], *(f"after, {path.parent.name}" for path in results)], rows)
+
+
+def by_seed(paths, reports):
+    """Every number of the untouched model beside those of each tuned one."""
+    sides = [*(report["reference"] for report in reports[:1]), *(report["tuned"] for report in reports)]
+    header = [*["before"][: len(reports)], *(f"after, {path.parent.name}" for path in paths)]
+    return Table(
+        ["held-out prompts", *header], [[key, *(measured(key, s[key]) for s in sides)] for key in ROWS if sides]
+    )
+
+
+by_seed(results, reports)
 
 # %%
 from policy_gradients.course.figures import before_after
@@ -902,7 +912,7 @@ from policy_gradients.course.figures import reward_against_kl
 points = [
     {"label": path.parent.name, "kl": side["kl_to_reference"], "distinct": side["distinct_completions"]}
     | {"pass_rate": side["pass_rate"], "interval": side["pass_rate_interval"]}
-    for path, side in zip(results, sides, strict=True)
+    for path, side in zip(results, (report["tuned"] for report in reports), strict=True)
 ]
 for report in reports[:1]:
     show(reward_against_kl(points, report["reference_pass_rate"], report["reference_pass_rate_interval"]))
@@ -1001,8 +1011,7 @@ Table(["objective", "pull on the logit of the lost answer"], pulls)
 # %%
 smollm2 = sorted(Path("..", "results", "smollm2").glob("seed-*/report.json"))
 others = [json.loads(path.read_text(encoding="utf-8")) for path in smollm2]
-rows = [[key, others[0]["reference"][key], *(report["tuned"][key] for report in others)] for key in ROWS if others]
-Table(["held-out prompts", *["before"][: len(others)], *(f"after, {path.parent.name}" for path in smollm2)], rows)
+by_seed(smollm2, others)
 
 # %%
 for path in smollm2[:1]:
@@ -1047,7 +1056,7 @@ Table(["before", "after", "passes"], rows)
 from policy_gradients.evaluation.statistics import largest_shape_share
 
 shapes = [
-    [largest_shape_share([row[side]["text"] for row in report["completions"]]) for report in others]
+    [f"{largest_shape_share([row[side]['text'] for row in report['completions']]):.1%}" for report in others]
     for side in ("before", "after")
 ]
 Table(

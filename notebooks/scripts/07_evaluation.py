@@ -46,7 +46,7 @@ if find_spec("policy_gradients") is None:
 
 # %%
 from policy_gradients.course.diagram import five_steps
-from policy_gradients.course.display import show
+from policy_gradients.course.display import measured, show
 from policy_gradients.course.predictions import ask
 
 show(five_steps("07_evaluation"))
@@ -59,6 +59,7 @@ STEPS = 20  # of training, where the shipped policy is not at hand; the full run
 import json
 import math
 import random
+import sys
 import tempfile
 from dataclasses import replace
 from itertools import combinations
@@ -69,7 +70,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from policy_gradients.course.display import show
+from policy_gradients.course.display import measured, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.figures import before_after
 from policy_gradients.course.live import LivePlot
@@ -214,9 +215,9 @@ print(f"p-value {p_value(paired['gained'], paired['lost']):.2g}")
 
 # %%
 parts = ("finished_rate", "length_rate", "digit_rate")
-rows = [[name, before[name], after[name]] for name in parts]
-rows.append(["product of the three", *(math.prod(side[name] for name in parts) for side in (before, after))])
-rows.append(["strict pass rate", before["pass_rate"], after["pass_rate"]])
+rows = [[name, *(f"{side[name]:.1%}" for side in (before, after))] for name in parts]
+rows += [["product", *(f"{math.prod(side[name] for name in parts):.1%}" for side in (before, after))]]
+rows += [["strict pass rate", *(f"{side['pass_rate']:.1%}" for side in (before, after))]]
 Table(["", "before", "after"], rows)
 
 # %% [markdown]
@@ -275,8 +276,9 @@ strict = parse_rule(config.task.rule)
 passed = {"reference": before["pass_rate"], "tuned": after["pass_rate"]}
 passed |= {name: sum(map(strict.check, written)) / len(written) for name, written in frauds.items()}
 rows = [
-    [name, passed[name], distinct_completions(written), distinct_ngrams(written), largest_cluster_share(written)]
+    [name, f"{passed[name]:.0%}", distinct_completions(written), f"{distinct_ngrams(written):.1%}", f"{cluster:.0%}"]
     for name, written in texts.items()
+    if (cluster := largest_cluster_share(written))
 ]
 Table(["policy", "strict rate", "distinct of 100", "distinct trigrams", "largest cluster"], rows)
 
@@ -456,7 +458,7 @@ def lengths(subject, characters):
 
 
 rows = []
-for n in tqdm((50, 60, 64, 70), bar_format="{n} of {total} targets {bar}", ncols=60):
+for n in tqdm((50, 60, 64, 70), bar_format="{n} of {total} targets {bar}", ncols=60, file=sys.stdout):
     rows.append([n, *(lengths(subject, n).mean().item() for subject in (reference, tuned))])
 Table(["characters asked for", "mean length, reference", "mean length, tuned"], rows)
 
@@ -504,7 +506,7 @@ def curve(completions, tolerance):
 
 # %%
 drawn = {"reference": [], "tuned": []}
-bar = tqdm(total=2 * 8 * len(unseen), bar_format="{n} of {total} answers {bar}", ncols=60)
+bar = tqdm(total=2 * 8 * len(unseen), bar_format="{n} of {total} answers {bar}", ncols=60, file=sys.stdout)
 for name, subject in (("reference", reference), ("tuned", tuned)):
     for rollout in sample_completions(subject, unseen, 8, seed=3):
         drawn[name] += decode(tokenizer, rollout)
@@ -547,7 +549,7 @@ KEYS += (
 )
 rows = [["strict pass rate", *(f"{r['tuned']['pass_rate']:.0%}" for r in reports.values())]]
 rows += [["95 % interval", *(percent(r["tuned"]["pass_rate_interval"]) for r in reports.values())]]
-rows += [[key, *(r["tuned"][key] for r in reports.values())] for key in KEYS]
+rows += [[key, *(measured(key, r["tuned"][key]) for r in reports.values())] for key in KEYS]
 rows += [["KL / least KL", *(r["kl_over_floor"] for r in reports.values())]]
 Table(["tuned, held-out prompts", *reports], rows if reports else [])
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from policy_gradients.course import display as page
-from policy_gradients.course.display import Table, gallery, png_bundle, show
+from policy_gradients.course.display import Table, gallery, measured, png_bundle, show
 
 ALT = 'A figure of "nothing", where a < b & c > 0.'
 
@@ -84,3 +84,8 @@ def test_a_gallery_marks_every_check_and_shows_spaces_at_the_ends():
 def test_thousands_are_written_out():
     text = repr(Table(["MiB"], [[1049.7], [-2345.0], [999.4], [2.5e9]]))
     assert [line.strip() for line in text.splitlines()] == ["MiB", "1050", "-2340", "999", "2.5e+09"]
+
+
+def test_shares_are_written_as_per_cent_by_their_names():
+    assert [measured(name, 0.0834) for name in ("pass_rate", "zero_variance_share")] == ["8.3%", "8.3%"]
+    assert [measured(name, 0.0834) for name in ("kl", "learning_rate", "train_reward")] == [0.0834] * 3

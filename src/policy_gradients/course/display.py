@@ -104,6 +104,11 @@ def gallery(completions: Sequence[Mapping[str, Any]]) -> Table:
     return Table(["passes", *checks, "characters", "completion"], rows)
 
 
+def measured(metric: str, value: float) -> float | str:
+    """A metric of a log or a report, for a table: those that are shares, by their names, as per cent."""
+    return f"{value:.1%}" if metric.endswith(("_rate", "_share")) and metric != "learning_rate" else value
+
+
 def zero(x: float, scale: float = 1.0) -> float:
     """A number, or exactly 0 where it is nothing but rounding: 1e-12 of the scale, or less."""
     return 0.0 if abs(x) <= 1e-12 * scale else x
