@@ -375,6 +375,8 @@ def test_a_joiner_makes_another_word_only_where_it_shows():
         ("length=6&+abc&+xyz", "take at least 7"),
         ("graphemes=5&+abc&+xyz", "graphemes=5 is too short: its words take at least 6 characters"),
         ("length=2&+café", "take at least 3"),
+        ("length=4&+moon&digits%3=0", "length=4 is too short: its words and its digits take at least 5 characters"),
+        ("length=7&+moon&digits%40=37", "its words and its digits take at least 9 characters"),
         ("length=2&digits%20=19", "length=2 is too short: its digits take at least 3 characters"),
         ("length=2&digits%4=3&digits%5=4", "length=2 is too short: its digits take at least 3"),  # 19 modulo 20
         (
@@ -387,6 +389,11 @@ def test_a_joiner_makes_another_word_only_where_it_shows():
 def test_parts_that_contradict_each_other_are_refused(spec, said):
     with pytest.raises(ValueError, match=said):
         parse_rule(spec)
+
+
+def test_a_word_may_bring_the_digits_or_stand_beside_them():
+    assert parse_rule("length=2&+a3&digits%3=0").check("a3")
+    assert parse_rule("length=2&+月&digits%3=0").check("月3")  # a boundary without a gap
 
 
 def test_parts_of_parts_and_widened_lengths_are_compared():

@@ -394,6 +394,12 @@ def _require_satisfiable(parts: Sequence[Rule]) -> None:
         for what, characters in needed.items():
             if limit and characters > _most_characters(limit):
                 raise ValueError(f"{limit.name} is too short: {what} take at least {characters} characters")
+    if length and digits and words and not any(c in ASCII_DIGITS for word in words for c in word):
+        characters = _fewest_spelt(words, 1) + max(1, -(-digits.residue // 9))
+        if characters > _most_characters(length):
+            raise ValueError(
+                f"{length.name} is too short: its words and its digits take at least {characters} characters"
+            )
     has_prime = any(isinstance(part, LastNumberIsPrime) for part in parts)
     if has_prime and length and digits and not _leaves_a_prime(_most_characters(length), digits):
         raise ValueError(f"{length.name} is too short for a prime as the last number and {digits.name} besides")
