@@ -119,6 +119,7 @@ RATES = [0.02, 0.1, 0.4, 0.8]  # how often the reference passes, prompt by promp
 PROMPTS, ANSWERS = len(RATES), 6
 
 
+# %%
 def reference(generator, rates=RATES):
     """log π_ref and which answer is right, (prompts, answers) each."""
     right = torch.nn.functional.one_hot(torch.randint(ANSWERS, (PROMPTS,), generator=generator), ANSWERS).double()
@@ -128,6 +129,7 @@ def reference(generator, rates=RATES):
     return (right * p + wrong * (1 - p)).log(), right
 
 
+# %%
 def gradient(theta, features, log_ref, right, weight):
     """Of the mean over prompts of E[r] − β·KL by θ (…, features, answers); and KL and pass rate, (…, prompts) each."""
     log_pi = (log_ref + features @ theta).log_softmax(-1)
@@ -158,11 +160,13 @@ log_ref, right = reference(draw)
 features, point = torch.randn(PROMPTS, 3, generator=draw).double(), torch.randn(3, ANSWERS, generator=draw).double()
 
 
+# %%
 def objective(flat):
     log_pi = (log_ref + features @ flat.view(3, ANSWERS)).log_softmax(-1)
     return (log_pi.exp() * (right - 0.3 * (log_pi - log_ref))).sum() / PROMPTS
 
 
+# %%
 by_hand = gradient(point, features, log_ref, right, lambda q: 0.3 + 0 * q)[0]
 print(
     "gradient by hand against autograd:",
@@ -221,6 +225,7 @@ def at_rest(weight, base, scope):
     return np.concatenate([settled_rates(group, lambda q: weight(q, base)) for group in groups])
 
 
+# %%
 settled = {}
 for name, weight in SCHEDULES.items():
     for scope in ["each prompt", "batch mean"][: 1 if name == "fixed" else 2]:
@@ -303,6 +308,7 @@ def fixed_that_reaches(target, steps):
     return kl
 
 
+# %%
 saved = {}
 for steps in (100, 400):
     for name, weight in ARMS.items():
@@ -447,17 +453,20 @@ def alike(labels):
     return labels.unsqueeze(-1) == labels.unsqueeze(-2)
 
 
+# %%
 def halves(means):
     """0 for the lower half of the prompts and 1 for the upper one, (..., prompts); ties go by their order."""
     return (means + 1e-6 * torch.arange(4)).argsort(-1).argsort(-1) // 2
 
 
+# %%
 def learnt(rewards):
     """Clusters by the rewards of this batch."""
     means = rewards.view(-1, 4, G).mean(-1)
     return alike(halves(means).repeat_interleave(G, -1))
 
 
+# %%
 def learnt_without_me(rewards):
     """The same, but for each completion from the rewards of the *others*."""
     sums = rewards.view(-1, 1, 4, G).sum(-1).expand(-1, 4 * G, -1)  # as each completion sees the prompts
@@ -474,10 +483,12 @@ PROMPT = torch.arange(4).repeat_interleave(G)
 GROUP, BATCH, GIVEN = alike(PROMPT), torch.ones(4 * G, 4 * G, dtype=torch.bool), alike(PROMPT // 2)
 
 
+# %%
 def in_groups(scale):
     return lambda r: group_advantages(r.view(-1, G), "mean", scale).view(r.shape)
 
 
+# %%
 WAYS = {
     "nobody: the reward itself": lambda r: r,
     "nobody, and paid 1 and 2": lambda r: r + 1,
@@ -511,6 +522,7 @@ def by_prompt(m):
     return (variance / length.square()).tolist()
 
 
+# %%
 DRAWN = [name for name in WAYS if "the others" in name and "me" not in name]
 show(noise_figure({name: by_prompt(moments[name]) for name in DRAWN}, PASSING.tolist()))
 
@@ -580,6 +592,7 @@ talk = token_tree(2, 2, CHANCES.get, eos=False, noise="bernoulli")
 agents = Oracle(talk, softmax_policy(talk).table, torch.tensor([-0.5, 0.5, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
 
 
+# %%
 def turns(first, second):
     """A gradient in which each turn has peers of its own: all four conversations, or those with the same plan."""
 
@@ -708,6 +721,7 @@ def taught(which, steps=1000, rate=2.0):
     return path
 
 
+# %%
 rows = []
 for which in ("retriever", "generator", "retriever and generator"):
     path = taught(which)
@@ -971,6 +985,7 @@ Table(["matrix, trained by", "articles read", "trained on", "other articles", "b
 FACT, HEDGE, FILLER, END = range(4)
 
 
+# %%
 def gold_score(text):
     """What an answer is worth, in nats of a preference."""
     words = [token for token in text if token != END]
@@ -980,6 +995,7 @@ def gold_score(text):
     return worth - 0.4 * max(hedges - 1, 0) - 0.3 * words.count(FILLER) - 0.8 * (text[-1] != END)
 
 
+# %%
 def what_is_seen(text):
     """All that the reward model sees: three counts, whose sum is the length, and whether there is an end."""
     return [text.count(FACT), text.count(HEDGE), text.count(FILLER), text[-1] == END]
@@ -1071,12 +1087,14 @@ BETA = 0.5
 best = tilted(log_answer, proxy, BETA)
 
 
+# %%
 def priced(table, scores, beta):
     """E[score] − β·KL of a policy given by its logits."""
     log_pi = answers.log_probs(table.view(answers.shape).log_softmax(-1))
     return (log_pi.exp() * (scores - beta * (log_pi - log_answer))).sum()
 
 
+# %%
 def climb(scores, beta, steps, rate=1.0, natural=False):
     """log π of every answer on the way, (steps + 1, answers)."""
     table, path = ref_table.clone(), [log_answer]
@@ -1151,12 +1169,14 @@ ask("09: enough preferences")
 PRICES = (1e6, *np.geomspace(20, 0.05, 59))  # β, falling
 
 
+# %%
 def traced(policies, scores):
     """√KL to the reference, gold, and what the scores seem to gain, of each policy (…, answers) by its log π."""
     pi, kl = policies.exp(), kl_divergence(policies, log_answer)
     return kl.clamp(min=0).sqrt().numpy(), (pi @ gold).numpy(), (pi @ scores - ref @ scores).numpy()
 
 
+# %%
 def followed(scores):
     """The same on the way of a falling price."""
     return traced(torch.stack([tilted(log_answer, scores, beta) for beta in PRICES]), scores)
@@ -1216,6 +1236,7 @@ kinds, kind = seen.unique(dim=0, return_inverse=True)  # what looks alike to a m
 print(f"{len(answers)} answers look like {len(kinds)}")
 
 
+# %%
 def three_rewards(seed, labels, members=5):
     """One model, and the mean and the least of five, of the same preferences: scores (answers,)."""
     generator = torch.Generator().manual_seed(seed)
@@ -1312,6 +1333,7 @@ def passes(text):
     return text.count(FACT) == 2 and hedged and FILLER not in text and text[-1] == END
 
 
+# %%
 bit = answers.each(passes)
 p = (ref @ bit).item()
 teacher_beta = 1 / math.log(0.95 / 0.05 * (1 - p) / p)
@@ -1349,6 +1371,7 @@ def closeness(flat):
     return (log_pi.exp() * (teaching - log_pi)).sum()
 
 
+# %%
 true = by_autograd(closeness, ref_table.flatten()).view(answers.shape)
 own, taught = answers.token_log_probs(ref_table), answers.token_log_probs(teacher)
 dense = teacher_returns(own, taught, answers.mask)
@@ -1379,6 +1402,7 @@ CREDITS = {
 }
 
 
+# %%
 def between(a, b):
     """Degrees between two gradients."""
     return torch.rad2deg((a.flatten() @ b.flatten() / (a.norm() * b.norm())).clamp(-1, 1).arccos()).item()
@@ -1416,12 +1440,14 @@ STEPS, RATES_TRIED, TARGET = 100, (0.3, 1.0, 3.0, 10.0), 0.8
 PLACE = answers.states * 4 + answers.actions  # of a token in the flat table
 
 
+# %%
 def less_the_others(credit, mask):
     """Each token's credit less the mean of the other completions' at its place, completions being second to last."""
     others = (credit * mask).sum(-2, keepdim=True) - credit * mask
     return (credit - others / (mask.sum(-2, keepdim=True) - mask).clamp(min=1)) * mask
 
 
+# %%
 METHODS = {
     "teacher, returns": lambda own, taught, mask, right: less_the_others(teacher_returns(own, taught, mask), mask),
     "teacher, own token": lambda own, taught, mask, right: (taught - own) * mask,
@@ -1429,6 +1455,7 @@ METHODS = {
 }
 
 
+# %%
 def draw_answers(log_pi, dice):
     """Sixteen for each learning rate and seed; all rates of one seed see the same dice."""
     uniform = torch.stack([torch.rand(16, dtype=torch.float64, generator=die) for die in dice])
@@ -1565,12 +1592,14 @@ HOW_OFTEN = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 one = (torch.arange(len(answers)) == 0).double()
 
 
+# %%
 def right_with(p, wrong):
     """A reference that gives answer 0 with probability p, and one of the first `wrong` others else."""
     others = (torch.arange(len(answers)) > 0) & (torch.arange(len(answers)) <= wrong)
     return p * one + (1 - p) * others / wrong
 
 
+# %%
 FAMILIES = {
     "one writer, six rules": [(ref, answers.each(rule)) for rule in RULES.values()],
     "doubt: one right, all others wrong": [(right_with(p, len(answers) - 1), one) for p in HOW_OFTEN],
@@ -1613,12 +1642,14 @@ def across(lines, place):
     return None if h.std() < 1e-9 else np.corrcoef(q, h)[0, 1]
 
 
+# %%
 def within(lines):
     """The same along each prompt's own way: the least and the greatest of the six."""
     found = [np.corrcoef(*line)[0, 1] for line in lines]
     return f"{min(found):+.2f} to {max(found):+.2f}"
 
 
+# %%
 rows = [[family, across(lines, 0), across(lines, -1), within(lines)] for family, lines in paths.items()]
 Table(["correlation of pass rate and entropy", "across, before", "across, after", "within, along training"], rows)
 
