@@ -16,6 +16,7 @@ from policy_gradients.evaluation.statistics import largest_opening_share, larges
 from policy_gradients.studies.analysis import VERDICT_HEADER, claims, compare, holm, summaries, verdict_rows
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import METRICS, load_study
+from policy_gradients.training.presets import PRESETS
 from policy_gradients.training.run_folder import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,25 +78,40 @@ def chance(folder: Path) -> str:
 TUNED = (("tiny", "credit by state"), ("tiny-grpo", "GRPO"))
 
 
+TRIALS = {
+    "price-half": "half the price of a nat",
+    "price-double": "twice the price",
+    "entropy-target": "an entropy target",
+    "entropy-none": "no entropy target",
+    "updates-1": "one update a batch",
+    "updates-2": "two updates a batch",
+}
+
+
 def tuning(folder: Path) -> str:
-    """Both methods at three learning rates, by the prompts that settings are chosen by."""
+    """Both methods, one change at a time from their presets, by the prompts that settings are chosen by."""
     rows = []
     for name, method in TUNED:
-        for path in sorted((folder / name).glob("rate-*"), key=lambda path: float(path.name.removeprefix("rate-"))):
-            report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-            tuned = report["tuned"]
-            rows.append(
-                [
-                    method,
-                    path.name.removeprefix("rate-"),
-                    *_passes(tuned),
-                    f"{tuned['kl_to_reference']:.1f}",
-                    f"{tuned['heldout_perplexity'] / report['reference']['heldout_perplexity'] - 1:+.1%}",
-                    f"{len((path / 'metrics.jsonl').read_text(encoding='utf-8').splitlines())}",
-                ]
-            )
-    header = ("100 held-out prompts, seed 0", "learning rate", "strict [95 %]", "distinct", "KL, nats", "perplexity")
-    return table([*header, "steps"], rows)
+        kept = PRESETS[name]["learning_rate"]
+        rates = sorted((float(path.name.removeprefix("rate-")), path) for path in (folder / name).glob("rate-*"))
+        trials = [("as shipped" if rate == kept else f"a rate of {rate:g}", path) for rate, path in rates]
+        trials.sort(key=lambda trial: trial[0] != "as shipped")
+        trials += [(said, folder / name / each) for each, said in TRIALS.items() if (folder / name / each).exists()]
+        rows += [[method, said, *_trial(path)] for said, path in trials]
+    header = ("100 held-out prompts, seed 0", "what differs", "strict [95 %]", "distinct", "KL, nats", "KL / floor")
+    return table([*header, "perplexity", "steps"], rows)
+
+
+def _trial(folder: Path) -> list[str]:
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    tuned = report["tuned"]
+    return [
+        *_passes(tuned),
+        f"{tuned['kl_to_reference']:.1f}",
+        f"{report['kl_over_floor']:.1f}" if report["kl_floor"] else "–",
+        f"{report['perplexity_increase']:+.1%}",
+        f"{len((folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines())}",
+    ]
 
 
 SERVED = (

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+import math
 import sys
 import typing
 from pathlib import Path
@@ -264,7 +265,7 @@ def _report_text(report: dict[str, Any]) -> str:
     rows += [
         (f"  {name} rate", f"{before[key]:.0%}", f"{after[key]:.0%}")
         for name, key in (("length", "length_rate"), ("digit", "digit_rate"), ("finished", "finished_rate"))
-        if before.get(key) is not None
+        if math.isfinite(before.get(key, math.nan))  # NaN: the rule has no such part
     ]
     rows += [
         (name, f"{before[key]:{spec}}", f"{after[key]:{spec}}")
@@ -285,6 +286,9 @@ def _report_text(report: dict[str, Any]) -> str:
     else:
         ratio_low, ratio_high = report["kl_over_floor_interval"]
         least, most, interval = "", "at", f" [{ratio_low:.1f}, {ratio_high:.1f}]"
+    ratio = f"the tuned policy is {most} {report['kl_over_floor']:.1f} times the floor{interval}"
+    if not report["kl_floor"]:
+        ratio = "the tuned policy passes no more often, which need not cost any"
     lines = [
         f"{report['task']}, {n} held-out prompts, seed {report['seed']}",
         f"prompts from {report['prompts']}",
@@ -294,8 +298,7 @@ def _report_text(report: dict[str, Any]) -> str:
     lines += [f"{name:36}{b:>18}{a:>18}" for name, b, a in rows]
     lines += [
         f"the reference passes with p = {report['reference_pass_rate']:.4f} [{low:.4f}, {high:.4f}]: KL floor "
-        f"{least}{report['kl_floor']:.1f} nats, the tuned policy is {most} {report['kl_over_floor']:.1f} times "
-        f"the floor{interval}",
+        f"{least}{report['kl_floor']:.1f} nats, {ratio}",
         f"held-out perplexity {report['perplexity_increase']:+.1%}",
     ]
     if not report["reference_pass_rate"]:

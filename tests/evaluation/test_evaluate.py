@@ -55,6 +55,9 @@ def test_a_reference_that_never_passes_bounds_the_floor(run_folder):
     assert report["reference_pass_rate"] == 0
     assert report["kl_floor"] == 0  # the tuned policy does not pass either: nothing is owed
     assert report["reference_pass_rate_by_importance"] == 0
+    assert "0.0 nats, the tuned policy passes no more often" in _report_text(report) and "nan" not in _report_text(
+        report
+    )
 
 
 def test_that_bound_is_the_floor_of_the_largest_chance_in_the_interval(run_folder, monkeypatch):
