@@ -25,9 +25,9 @@ def options(micro_folder, tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["chain_sum.py", "sign_credit.py"])
+@pytest.mark.parametrize("name", ["chain_sum.py", "several_lengths.py", "sign_credit.py"])
 def test_an_example_is_short_and_shown(name):
-    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 60
+    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 60
     assert f"examples/{name}" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -98,10 +98,33 @@ def test_bad_tasks_are_one_line_before_any_work(options, tmp_path, monkeypatch, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_credit_of_ones_own_is_one_object(micro_folder, tmp_path):
-    spec = importlib.util.spec_from_file_location("sign_credit", EXAMPLES / "sign_credit.py")
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
+    return example
+
+
+def test_several_lengths_are_asked_for_and_each_prompt_is_judged_by_its_own(options, tmp_path, capsys):
+    lengths = loaded("several_lengths")
+    task = lengths.task()
+    assert {row["length"] for row in task.rows} == set(lengths.TRAINED)
+    assert {row["length"] for row in task.heldout} == {*lengths.TRAINED, *lengths.UNSEEN}
+    assert "exactly 40 characters" in task.text({"excerpt": "x", "length": 40})
+    texts = ["a" * 31 + "3", "a" * 39 + "3", "a" * 32, "a" * 31 + "3"]
+    earned = lengths.near([], texts, length=[32, 32, 32, 32], finished=[True, True, True, False])
+    assert earned[0] == 1 > earned[1] > 0.5 > earned[2] > 0 == earned[3]
+    assert lengths.near([], texts[:2], length=[40, 40], finished=[True, True])[1] == 1
+    run, report = tmp_path / "run", tmp_path / "report.json"
+    assert main([*options, "--task", str(EXAMPLES / "several_lengths.py")]) == 0
+    evaluate = ["evaluate", str(run), "--num-prompts", "44", "--reference-samples", "2", "--perplexity-texts", "2"]
+    assert main([*evaluate, "--json", str(report)]) == 0
+    lines = list(lengths.told(json.loads(report.read_text())))
+    assert [int(line.split()[0]) for line in lines] == sorted({*lengths.TRAINED, *lengths.UNSEEN})
+
+
+def test_a_credit_of_ones_own_is_one_object(micro_folder, tmp_path):
+    example = loaded("sign_credit")
     config = with_settings(
         preset("tiny-grpo"), model=str(micro_folder), num_prompts=2, num_generations=4, max_new_tokens=6,
         max_prompt_tokens=128, max_steps=2, precision="no",
