@@ -919,7 +919,7 @@ for report in reports[:1]:
 
 # %% [markdown]
 # The horizontal distance to the black line is divergence that bought no pass. (Not all of it could be saved: the line is
-# met only if p is the same for every prompt. Measured prompt by prompt, the least price of 95 % is 0.28 nats higher.)
+# met only if p is the same for every prompt. Measured prompt by prompt, the least price of 95 % is 0.30 nats higher.)
 #
 # ### What each method knows, and what it pays
 #
