@@ -473,6 +473,31 @@ other = evaluate_run(folder, num_prompts=40, reference_samples=40, rule="length=
 print(other["rule"], {key: other["tuned"][key] for key in ("pass_rate", "length_rate", "digit_rate", "mean_length")})
 
 # %% [markdown]
+# And if the number *had* varied? `examples/several_lengths.py` asks for 32, 40, 48, 56, 64 or 72 characters, a number a
+# prompt, and pays each text by how near it comes to *its own* prompt's number. GRPO compares texts of one prompt alone, so all
+# it takes to tell the numbers apart is there. Two hundred steps of it are stored, and five more lengths to test it with.
+
+# %%
+ask("07: several targets")
+
+# %%
+stored = Path("..", "results", "several-lengths", "report.json")
+answers = json.loads(stored.read_text(encoding="utf-8"))["completions"] if stored.exists() else []
+rows = []
+for n in sorted({answer["length"] for answer in answers}):
+    sides = [[answer[side] for answer in answers if answer["length"] == n] for side in ("before", "after")]
+    means = [sum(each["characters"] for each in side) / len(side) for side in sides]
+    trained, passed = n % 8 == 0, sum(each["passed"] for each in sides[1]) / len(sides[1])
+    rows.append([n, trained, *(f"{mean:.1f}" for mean in means), f"{passed:.0%}"])
+Table(["characters asked for", "in training", "mean length before", "after", "pass"], rows)
+
+# %% [markdown]
+# One length for all, whether the number was trained or not. And not any one: it came down from 64 to where it stops paying. Between 48 and
+# 56 each character less brings half of the trained prompts nearer, and the other half farther. Who does not read can do
+# no better, and that is what was learnt, for 20 nats. (One run of one small model that had never read a number. What it would take to learn reading is not
+# shown here.) The mean reward rose from 0.19 to 0.77 all the while. Only the table by number tells.
+
+# %% [markdown]
 # ## 9. New ability, or better aim? pass@k
 #
 # Give each policy k attempts at a prompt, and count a success if any of them passes. Perhaps training only moved

@@ -237,6 +237,26 @@ def test_the_search_of_both_methods_came_out_as_the_prose_says():
     assert f"pays {less:.0f} nats less" in page and f"{further:.0f} nats more" in page
 
 
+def test_several_lengths_in_the_prompts_came_to_one():
+    folder = ROOT / "results" / "several-lengths"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    config = load_config(folder / "config.json")
+    assert config == preset("tiny-grpo", task_file="examples/several_lengths.py", max_new_tokens=44)
+    assert len(read_metrics(folder / "metrics.jsonl")) == 200
+    by_length = {}
+    for row in report["completions"]:
+        by_length.setdefault(row["length"], []).append(row["after"]["characters"])
+    means = [sum(each) / len(each) for each in by_length.values()]
+    assert len(means) == 11 and min(means) > 55 and max(means) < 58
+    page, lesson = prose(*PAGE), prose("notebooks", "scripts", "07_evaluation.py")
+    rewards = [report[side]["mean_reward"] for side in ("reference", "tuned")]
+    assert "The mean reward rose from {:.2f} to {:.2f} all the while".format(*rewards) in lesson
+    kl = report["tuned"]["kl_to_reference"]
+    assert f"that is what was learnt, for {kl:.0f} nats" in lesson
+    assert f"between {min(means):.0f} and {max(means):.0f} characters" in page
+    assert f"{report['tuned']['pass_rate']:.0%}".replace("%", " % of the 440 prompts are met") in page
+
+
 def test_the_attainable_floor_is_what_the_prose_says():
     report = json.loads((ROOT / "results" / "tiny" / "attainable_floor.json").read_text(encoding="utf-8"))
     more = {row["pass_rate"]: row["attainable"] - row["of_the_mean"] for row in report["floors"]}

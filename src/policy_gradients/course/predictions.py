@@ -676,6 +676,12 @@ ASKED = {
         ),
         because="The number never varied in training, so nothing could teach the policy to read it.",
     ),
+    "07: several targets": Asked(
+        "Six numbers in training, and each text is paid by its own prompt's. What do the trained answers follow?",
+        "one length for all",
+        options=("their number, trained or not", "the trained numbers alone", "one length for all"),
+        because="One length for all earns three quarters of the reward without reading. To read was not found.",
+    ),
     # 08
     "08: from 5 to 95": Asked(
         "A method takes the pass rate from 5 % to 95 %. By how much has it reduced the variance of the reward?",
