@@ -36,11 +36,14 @@ run: $(READY) ## train the tiny model with GRPO, then compare it with its refere
 REPORT := --num-prompts 400 --skip-prompts 100 --reference-samples 10000
 
 WIDE := --num-prompts 16 --kl-weight 0.12 --kl-success-weight 0.12 --learning-rate 3e-4 --stop-above 0.95
+FALLING := --num-prompts 16 --kl-weight 0.12 --kl-success-weight 0.04 --learning-rate 3e-4 --entropy-target 1.1 --max-steps 240 \
+	--stop-above 0.96
 
 results: $(READY) ## redo results/: every method on the tiny model with three seeds, without training, PPO beside GRPO, studies
-	for seed in 0 1 2; do for method in tiny tiny-grpo tiny-grpo-wide tiny-sparse tiny-state-sparse; do \
+	for seed in 0 1 2; do for method in tiny tiny-grpo tiny-grpo-wide tiny-grpo-falling tiny-sparse tiny-state-sparse; do \
 		case $$method in tiny-state-sparse) options="--preset tiny --no-curriculum --no-partial-credit";; \
 			tiny-grpo-wide) options="--preset tiny-grpo $(WIDE)";; \
+			tiny-grpo-falling) options="--preset tiny-grpo $(FALLING)";; \
 			*) options="--preset $$method";; esac; \
 		run=runs/results/$$method/seed-$$seed; kept=results/$$method/seed-$$seed; \
 		$(BIN)/policy-gradients train $$options --output-dir $$run --seed $$seed && \
@@ -50,11 +53,17 @@ results: $(READY) ## redo results/: every method on the tiny model with three se
 	$(BIN)/python tools/tuning.py --output-dir runs/results/tuning
 	for report in $$(cd runs/results/tuning && ls -d */*/); do mkdir -p results/tuning/$$report; \
 		cp runs/results/tuning/$$report/*.json runs/results/tuning/$$report/*.jsonl results/tuning/$$report/; done
+	$(BIN)/policy-gradients train --preset tiny --task examples/several_lengths.py --max-new-tokens 44 --output-dir runs/results/lengths
+	$(BIN)/policy-gradients evaluate runs/results/lengths --num-prompts 440 --skip-prompts 100 --reference-samples 2000 \
+		--json runs/results/lengths/report.json
+	cp runs/results/lengths/*.jsonl results/several-lengths/
+	for file in config task report; do \
+		sed 's#$(CURDIR)/##' runs/results/lengths/$$file.json > results/several-lengths/$$file.json || exit 1; done
 	$(BIN)/python -m policy_gradients.evaluation.without_training --output results/tiny/without_training.json
 	$(BIN)/python -m policy_gradients.evaluation.attainable --output results/tiny/attainable_floor.json
 	$(BIN)/python -m policy_gradients.training.compare_critics --output-dir runs/results/ppo_vs_grpo
 	cp -r runs/results/ppo_vs_grpo results/
-	for study in entropy advantages groups clip divergence credit covariance aggregation rates curriculum mixed; do \
+	for study in entropy advantages groups clip divergence credit covariance aggregation rates curriculum mixed full_size; do \
 		$(BIN)/policy-gradients ablate $$study --output-dir runs/results/ablations/$$study --jobs 2 || exit 1; done
 	cp -r runs/results/ablations results/
 	$(BIN)/python tools/results.py

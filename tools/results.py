@@ -190,7 +190,7 @@ def attainable(folder: Path) -> str:
 
 STUDIES = (
     "entropy", "advantages", "groups", "clip", "divergence", "credit", "covariance", "aggregation", "rates",
-    "curriculum", "mixed",
+    "curriculum", "mixed", "full_size",
 )  # fmt: skip
 
 
@@ -280,6 +280,7 @@ def blocks(results: Path) -> dict[str, str]:
         "attainable": attainable(results / "tiny"),
         "grpo": seeds(results / "tiny-grpo"),
         "grpo_wide": seeds(results / "tiny-grpo-wide"),
+        "grpo_falling": seeds(results / "tiny-grpo-falling"),
         "sparse": seeds(results / "tiny-sparse"),
         "smollm2": f"{seeds(results / 'smollm2')}\n\n{chance(results / 'smollm2')}",
         "page": f"{seeds(results / 'page')}\n\n{chance(results / 'page')}",

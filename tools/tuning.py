@@ -32,7 +32,6 @@ TRIALS = {
         "updates-2": ["--updates-per-batch", "2"],
         "rate-8e-4": ["--learning-rate", "8e-4"],
         "rate-1.6e-3": ["--learning-rate", "1.6e-3"],
-        "rate-2e-4": ["--learning-rate", "2e-4"],
     },
 }
 EVALUATION = ["--num-prompts", "100", "--seed", "1", "--reference-samples", "2000"]

@@ -46,7 +46,7 @@ if find_spec("policy_gradients") is None:
 
 # %%
 from policy_gradients.course.diagram import five_steps
-from policy_gradients.course.display import measured, show
+from policy_gradients.course.display import show
 from policy_gradients.course.predictions import ask
 
 show(five_steps("07_evaluation"))
@@ -70,7 +70,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from policy_gradients.course.display import measured, show
+from policy_gradients.course.display import readable, show
 from policy_gradients.course.exercises import check, hint, progress, solution  # noqa: F401
 from policy_gradients.course.figures import before_after
 from policy_gradients.course.live import LivePlot
@@ -574,7 +574,7 @@ KEYS += (
 )
 rows = [["strict pass rate", *(f"{r['tuned']['pass_rate']:.0%}" for r in reports.values())]]
 rows += [["95 % interval", *(percent(r["tuned"]["pass_rate_interval"]) for r in reports.values())]]
-rows += [[key, *(measured(key, r["tuned"][key]) for r in reports.values())] for key in KEYS]
+rows += [[key, *(readable(key, r["tuned"][key]) for r in reports.values())] for key in KEYS]
 rows += [["KL / least KL", *(r["kl_over_floor"] for r in reports.values())]]
 Table(["tuned, held-out prompts", *reports], rows if reports else [])
 

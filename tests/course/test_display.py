@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from policy_gradients.course import display as page
-from policy_gradients.course.display import Table, gallery, measured, png_bundle, show
+from policy_gradients.course.display import Table, gallery, png_bundle, readable, show
 
 ALT = 'A figure of "nothing", where a < b & c > 0.'
 
@@ -87,5 +87,5 @@ def test_thousands_are_written_out():
 
 
 def test_shares_are_written_as_per_cent_by_their_names():
-    assert [measured(name, 0.0834) for name in ("pass_rate", "zero_variance_share")] == ["8.3%", "8.3%"]
-    assert [measured(name, 0.0834) for name in ("kl", "learning_rate", "train_reward")] == [0.0834] * 3
+    assert [readable(name, 0.0834) for name in ("pass_rate", "zero_variance_share")] == ["8.3%", "8.3%"]
+    assert [readable(name, 0.0834) for name in ("kl", "learning_rate", "train_reward")] == [0.0834] * 3

@@ -11,9 +11,9 @@ from scipy.stats import fisher_exact
 
 from policy_gradients.course.methods import DECODED, HEADER, TRAINED, WITHOUT, method_points, method_rows, spread
 from policy_gradients.course.stored_studies import stored_study
-from policy_gradients.evaluation.statistics import largest_cluster_share
+from policy_gradients.evaluation.statistics import largest_cluster_share, largest_opening_share
 from policy_gradients.language.rules import parse_rule
-from policy_gradients.studies.analysis import holm, outcome, outcomes
+from policy_gradients.studies.analysis import differences, holm, outcome, outcomes
 from policy_gradients.studies.runs import read_runs
 from policy_gradients.studies.study import load_study
 from policy_gradients.training.alarms import ringing
@@ -190,7 +190,49 @@ def test_what_grpo_pays_with_more_completions_and_a_higher_price():
         assert config == preset("tiny-grpo", seed=seed, stop_above=0.95, **more)
         rows = read_metrics(ROOT / "results" / "tiny-grpo-wide" / f"seed-{seed}" / "metrics.jsonl")[20:]
         assert 90 < next(row["step"] for row in rows if row["entropy_weight"] > 0) < 100
-    assert "its bonus comes up after step 90, as entropy falls below 1.3" in page
+    assert "(the bonus comes up after step 90, as entropy falls below 1.3" in page
+
+
+def test_what_grpo_pays_where_its_price_falls_with_success():
+    page, lesson = prose(*PAGE), prose(*LESSON)
+    names = ("tiny-grpo-falling", "tiny-grpo", "tiny")
+    tuned = {name: [report_of(name, seed)["tuned"] for seed in range(3)] for name in names}
+    rates = [f"{100 * each['pass_rate']:.0f}" for each in tuned[names[0]]]
+    assert (
+        f"{rates[0]}, {rates[1]} and {rates[2]} % of new prompts" in page
+        and f"{min(rates)} to {max(rates)} %" in lesson
+    )
+    low, high = (
+        [f"{end(each['kl_to_reference'] for each in tuned[name]):.1f}" for name in names] for end in (min, max)
+    )
+    assert f"for {low[0]} to {high[0]} nats, where credit by state pays {low[2]} to {high[2]} for 96 %" in page
+    assert f"and `tiny-grpo` {low[1]} to {high[1]} for 92 to 94 %" in page
+    means = [sum(each["kl_to_reference"] for each in tuned[name]) / 3 for name in names]
+    assert 1.35 < means[0] / means[2] < 1.45 and "for two fifths more nats than credit by state pays" in lesson
+    over = [report_of(names[0], seed)["kl_over_floor"] for seed in range(3)]
+    assert f"to {min(rates)} to {max(rates)} % at {min(over):.1f} to {max(over):.1f} times the floor" in page
+    drawn = {name: [] for name in names}
+    for name in names:
+        for seed in range(3):
+            folder = ROOT / "results" / name / f"seed-{seed}"
+            config, steps = load_config(folder / "config.json"), len(read_metrics(folder / "metrics.jsonl"))
+            drawn[name].append(steps * config.num_prompts * config.num_generations)
+    said = "{:,} to {:,}, where `tiny-grpo` took {:,} to {:,} and credit by state {:,}".format(
+        *(end(drawn[name]) for name in names[:2] for end in (min, max)), drawn["tiny"][0]
+    )
+    assert said in page
+    alike = [largest_opening_share(tuned_texts(name, seed)) for name in names for seed in range(3)]
+    ends = [f"{100 * end(alike[i : i + 3]):.0f}" for i in (0, 3, 6) for end in (min, max)]
+    assert (
+        "{} to {} % share their first ten characters with others, where {} to {} % do there, and {} to {} %".format(
+            *ends
+        )
+        in page
+    )
+    for seed in range(3):
+        config = load_config(ROOT / "results" / names[0] / f"seed-{seed}" / "config.json")
+        more = {"num_prompts": 16, "kl_weight": 0.12, "kl_success_weight": 0.04, "learning_rate": 3e-4}
+        assert config == preset("tiny-grpo", seed=seed, stop_above=0.96, entropy_target=1.1, max_steps=240, **more)
 
 
 def test_the_shipped_rates_are_the_lowest_that_pass():
@@ -597,3 +639,30 @@ def test_what_the_study_of_mixed_prompts_says_is_what_the_prose_says():
         assert f"from {-low:.0f} below to {high:.0f} above" in page
         assert f"ahead of the batch by {100 * ahead.difference:.0f} points" in page
         assert f"of itself with a spread by {-100 * behind.difference:.0f}:" in page
+
+
+def test_the_whole_job_said_what_the_prose_says():
+    study = load_study("full_size")
+    runs = read_runs(study, ROOT / "results" / "ablations" / "full_size")
+    points = [100 * differences(runs, each) for each in study.hypotheses]
+    assert all(len(each) == 3 for each in points) and len(study.seeds) == 8
+    one, rate, cispo, cheaper, price, cost = [[f"{abs(x):.0f}" for x in each] for each in points]
+    cheaper, price = ([f"{x / 100:.0f}" for x in points[i]] for i in (3, 4))
+    signs = [[x > 0 for x in each] for each in points]
+    assert signs == [
+        [True] * 3,
+        [True, False, False],
+        [False, True, True],
+        [True] * 3,
+        [True] * 3,
+        [True, False, False],
+    ]
+    for page in (prose("notebooks", "scripts", "08_ablations.py"), prose("docs", "results.md")):
+        assert "by {}, {} and {} points".format(*one) in page and "three of the eight seeds" in prose(
+            "docs", "results.md"
+        )
+        assert "{1} and {2} fewer".format(*rate) in page and f"{rate[0]} points more" in page
+        assert "{}, {} and {} nats".format(*price) in page
+        assert "without it {} points more, then {} and {} fewer".format(*cost) in page
+        assert f"{cispo[0]} points" in page and f"{cispo[1]} and {cispo[2]}" in page
+    assert "by {}, {} and {} of 26".format(*cheaper) in prose("notebooks", "scripts", "08_ablations.py")

@@ -17,6 +17,7 @@ FROM_THE_NOTEBOOK = {
     "08: the rare bit": {"answer": "none of them"},
     "08: its own or all": {"answer": "none of them"},
     "08: steps or size": {"answer": "none of them"},
+    "08: on the whole job": {"answer": "two updates beat one"},
     "lab: the mystery": {"answer": "one", "options": ["one", "another"], "because": "It looks like one."},
 }
 

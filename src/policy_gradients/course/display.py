@@ -104,7 +104,7 @@ def gallery(completions: Sequence[Mapping[str, Any]]) -> Table:
     return Table(["passes", *checks, "characters", "completion"], rows)
 
 
-def measured(metric: str, value: float) -> float | str:
+def readable(metric: str, value: float) -> float | str:
     """A metric of a log or a report, for a table: those that are shares, by their names, as per cent."""
     return f"{value:.1%}" if metric.endswith(("_rate", "_share")) and metric != "learning_rate" else value
 

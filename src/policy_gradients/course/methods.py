@@ -15,6 +15,7 @@ from typing import Any
 TRAINED = (
     ("tiny-sparse", "GRPO, strict rule from the first step", "one bit a completion", "–"),
     ("tiny-grpo", "GRPO, curriculum and partial credit", "a graded reward a completion", "–"),
+    ("tiny-grpo-falling", "the same, more completions and a price that falls", "a graded reward a completion", "–"),
     ("tiny-state-sparse", "credit by state, strict rule", "the checker's automaton", "–"),
     ("tiny", "credit by state, curriculum and partial credit", "the automaton, and a graded reward", "–"),
 )

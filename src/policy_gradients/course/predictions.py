@@ -796,6 +796,17 @@ ASKED = {
             "none of them",
         ),
     ),
+    "08: on the whole job": Asked(
+        "Each of these was found in thirty steps. Which of them has one sign in all three seeds of the whole job?",
+        options=(
+            "two updates beat one",
+            "PPO's clip beats CISPO's",
+            "a price costs learning",
+            "two updates beat one and PPO's clip beats CISPO's",
+            "two updates beat one and a price costs learning",
+            "none of them",
+        ),
+    ),
     # 09
     "09: a clever schedule": Asked(
         "One prompt, a 0/1 reward. β follows the pass rate, the variance, or what you like, until training rests. "
