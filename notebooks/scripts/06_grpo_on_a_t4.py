@@ -352,7 +352,7 @@ Table(["characters", "right digits", f"all or nothing, ±{config.curriculum.star
 # ## 4. The sparse run: nothing, for a long time
 #
 # First the naive attempt: the strict rule is the reward from the first step on. One board serves all runs. Each panel
-# is a column of the run's `metrics.jsonl`; a name after the bar gets the axis on the right.
+# is a column of the run's `metrics.jsonl`; a name after the bar gets the axis on the right. (What plays no part in a run is left out.)
 
 # %%
 BOARD = (
@@ -373,9 +373,17 @@ from policy_gradients.course.live import LivePlot
 from policy_gradients.training.loop import train
 
 
+def board(config):
+    """The panels of such a run: credit by state knows no groups, and without a bonus there is no weight of it."""
+    without = {"zero_variance_share"} if config.credit.kind == "state" else set()
+    panels = [panel for panel in BOARD if panel not in without]
+    return panels if config.entropy else [panel.removesuffix(" | entropy_weight") for panel in panels]
+
+
+# %%
 def watched(config, folder, **more):
     """Train with a live board; the run's folder."""
-    with LivePlot(*BOARD, total=config.max_steps) as live:
+    with LivePlot(*board(config), total=config.max_steps) as live:
         begun = (folder / "config.json").exists()  # on Drive, by an earlier session
         return train(config, folder, resume=begun, progress=False, on_step=lambda row: live.log(**row), **more)
 
@@ -740,7 +748,7 @@ side_by_side(sparse=sparse, curriculum=grpo, by_state=tuned)
 #
 # - **Strict rate and tolerance.** As the policy gets better, the task gets harder. A level reward above a falling
 #   tolerance *is* progress. The strict rate follows late.
-# - **Groups without a gradient**: near 100 % nothing is learnt, as in section 4. (Credit by state does not need groups.)
+# - **Groups without a gradient**: near 100 % nothing is learnt, as in section 4. (Credit by state knows none, and has no such panel.)
 # - **Length, digits, ending**: which part is being learnt? Notebook 07 takes this further.
 # - **Distinct completions** far below 100 %: the policy repeats itself.
 # - **Entropy** falls as a policy commits itself. A fall towards zero means collapse; a bonus resists, if it comes in time.
