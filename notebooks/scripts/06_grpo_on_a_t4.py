@@ -965,7 +965,7 @@ for report in reports[:1] if PRESET == "tiny" else []:
 # column of distinct texts. Given the automaton, the same bit is learnt within eighty steps, and by as many texts as
 # there are prompts. So "sparse rewards fail" is true of a method, and not of a reward. With the curriculum both write as
 # many texts as there are prompts, and credit by state pays two thirds of the nats, for what it was told. (As they are set. The
-# row below takes three times the completions, at a price that is high while little passes, and falls: with one advantage
+# row below takes about three times the completions, at a price that is high while little passes, and falls: with one advantage
 # a completion 93 to 96 % pass then, for two fifths more nats than credit by state pays. How a method is set can matter as much as what it is:
 # [results](../docs/results.md#grpo-with-a-price-that-falls-with-success).) But mind what
 # that column does not see: 383 of GRPO's 400 texts begin with "In the 18t" or "There are ", and of another seed's 393 with

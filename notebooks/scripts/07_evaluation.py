@@ -493,8 +493,8 @@ Table(["characters asked for", "in training", "mean length before", "after", "pa
 
 # %% [markdown]
 # One length for all, whether the number was trained or not. And not any one: it came down from 64 to where it stops paying. Between 48 and
-# 56 each character less brings half of the trained prompts nearer, and the other half farther. Who does not read can do
-# no better, and that is what was learnt, for 20 nats. (One run of one small model that had never read a number. What it would take to learn reading is not
+# 56 each character less brings half of the trained prompts nearer, and the other half farther. Who does not read can hardly do
+# better, and that is what was learnt, for 20 nats. (One run of one small model that had never read a number. What it would take to learn reading is not
 # shown here.) The mean reward rose from 0.19 to 0.77 all the while. Only the table by number tells.
 
 # %% [markdown]

@@ -885,7 +885,7 @@ if full.comparisons:
 # %% [markdown]
 # **Two updates beat one here, too**, in each of the three seeds: by 23, 22 and 11 points. Against one update at twice the rate they
 # do not: 12 points more in one seed, 1 and 0 fewer in the others. So what helps may be no more than a larger step, as it may have been in
-# thirty steps. (By the last nats it is a little cheaper, by 1, 4 and 3 of 26.)
+# thirty steps. (They end a little nearer to the reference: by 1, 4 and 3 of 26 to 28 nats.)
 #
 # **The price holds the policy**: it ends 47, 28 and 53 nats nearer. That it costs learning, which was found in thirty steps, is not seen again:
 # without it 13 points more, then 4 and 5 fewer. **CISPO** beats PPO's clip by 8 points in one seed, and loses by 26 and 10 in
@@ -932,7 +932,7 @@ Table(["step", *(f"{name}, {when}" for name, _ in pairs for when in ("live", "st
 #
 # ## 17. What this is not
 #
-# One cheap task, but for the last study: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Thirty
+# One cheap task in most of them: a digit, a digit sum divisible by 3, at most forty tokens. One model of 3.5 million parameters. Thirty
 # steps of plain GRPO, with a price on divergence so small that all arms drift far (the column *kl* above). Rewards are sparse here, but not hopeless: how much passes at the
 # start, and which share of the groups speaks, is below. Where hardly anything passes, the bonus is nearly the whole
 # objective; notebook 06 shows such a run. Each schedule came with one base weight, and a study that tuned all arms alike

@@ -797,13 +797,15 @@ ASKED = {
         ),
     ),
     "08: on the whole job": Asked(
-        "Each of these was found in thirty steps. Which of them has one sign in all three seeds of the whole job?",
+        "Each of these was found in thirty steps. Which of them has that sign in every seed of the whole job?",
         options=(
             "two updates beat one",
             "PPO's clip beats CISPO's",
             "a price costs learning",
             "two updates beat one and PPO's clip beats CISPO's",
             "two updates beat one and a price costs learning",
+            "PPO's clip beats CISPO's and a price costs learning",
+            "two updates beat one and PPO's clip beats CISPO's and a price costs learning",
             "none of them",
         ),
     ),
